@@ -1,0 +1,3 @@
+module spanctl
+
+go 1.26
