@@ -1,0 +1,195 @@
+package ovstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Config says what lab to start. The zero value is one bridge br0 on the userspace datapath.
+type Config struct {
+	Name    string    // of the test or demo; processes, namespaces and the directory carry it (default "lab")
+	Bridges []string  // made before Start returns (nil: br0; empty and not nil: none)
+	Log     io.Writer // every command and what it said, for people (nil: nowhere)
+	Schema  string    // vswitch.ovsschema (default: the installed one)
+
+	// Datapath is each bridge's datapath_type (default "netdev", or "dummy" with Dummy; "system" needs the
+	// kernel's openvswitch module).
+	Datapath string
+
+	// DatabaseOnly starts ovsdb-server alone: no ovs-vswitchd, no namespaces, no need for root.
+	DatabaseOnly bool
+
+	// Dummy runs ovs-vswitchd with dummy devices only: thousands of ports, no namespaces, no need for root.
+	Dummy bool
+}
+
+// Lab is a private Open vSwitch. Its methods are safe for use by several goroutines, except that one guest's
+// Stop, Start, Rename and Vanish are for one at a time.
+type Lab struct {
+	DB  string // the database as OVS's tools write it: unix:DIR/db.sock
+	Dir string // OVS_RUNDIR: sockets, pid files, ovs-vswitchd.log, conf.db
+
+	cfg  Config
+	name string
+	host *namespace // nil with DatabaseOnly and Dummy
+
+	logMu sync.Mutex // one command at a time in cfg.Log
+
+	mu        sync.Mutex
+	closed    bool
+	ovsdb     *process
+	vswitchd  *process
+	guests    []*Guest
+	open      map[io.Closer]struct{} // captures, sockets, listeners: closed with the lab
+	addressed []hostAddress          // of the host's own devices, for StartVSwitchd to restore
+	neighbors []neighbor             // that tunnels know without asking, likewise
+	serial    int                    // of guests: the last byte of their default addresses
+	detach    func() bool
+}
+
+// Start brings a lab up, in about half a second. It is torn down by Close, when ctx ends, and with the process.
+func Start(ctx context.Context, cfg Config) (*Lab, error) {
+	cfg = cfg.filled()
+	if err := installed(cfg); err != nil {
+		return nil, err
+	}
+	if !cfg.DatabaseOnly && !cfg.Dummy && os.Geteuid() != 0 {
+		return nil, fmt.Errorf("lab %s: %w", cfg.Name, ErrNotPermitted)
+	}
+	dir, err := makeDirectory(clean(cfg.Name))
+	if err != nil {
+		return nil, err
+	}
+	l := &Lab{
+		DB: "unix:" + filepath.Join(dir, "db.sock"), Dir: dir, cfg: cfg, name: cfg.Name,
+		open: map[io.Closer]struct{}{},
+	}
+	if err := l.rise(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("lab %s: %w", cfg.Name, err), l.Close())
+	}
+	l.mu.Lock()
+	l.detach = context.AfterFunc(ctx, func() { _ = l.Close() })
+	l.mu.Unlock()
+	return l, nil
+}
+
+func (c Config) filled() Config {
+	if c.Name == "" {
+		c.Name = "lab"
+	}
+	if c.Bridges == nil {
+		c.Bridges = []string{"br0"}
+	}
+	if c.Schema == "" {
+		c.Schema = "/usr/share/openvswitch/vswitch.ovsschema"
+	}
+	if c.Datapath == "" {
+		c.Datapath = "netdev"
+		if c.Dummy {
+			c.Datapath = "dummy"
+		}
+	}
+	return c
+}
+
+func (l *Lab) rise(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if !l.cfg.DatabaseOnly && !l.cfg.Dummy {
+		host, err := newNamespace(prefix + ":" + l.name + ":host")
+		if err != nil {
+			return err
+		}
+		l.host = host
+	}
+	if err := l.createDB(ctx); err != nil {
+		return err
+	}
+	if err := l.StartDB(ctx); err != nil {
+		return err
+	}
+	if !l.cfg.DatabaseOnly {
+		if err := l.StartVSwitchd(ctx); err != nil {
+			return err
+		}
+	}
+	return l.AddBridge(ctx, l.cfg.Bridges...)
+}
+
+// AddBridge adds bridges, all in one transaction, and waits until they are there.
+func (l *Lab) AddBridge(ctx context.Context, names ...string) error {
+	var args []string
+	for _, name := range names {
+		args = append(args, "--", "add-br", name, "--", "set", "Bridge", name, "datapath_type="+l.cfg.Datapath)
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	_, err := l.VSCtl(ctx, args...)
+	return err
+}
+
+// Close ends everything the lab started and removes its directory. Closing again does nothing.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	vswitchd, ovsdb, guests := l.vswitchd, l.ovsdb, l.guests
+	var open []io.Closer
+	for c := range l.open {
+		open = append(open, c)
+	}
+	if l.detach != nil {
+		l.detach()
+	}
+	l.mu.Unlock()
+
+	for _, c := range open {
+		_ = c.Close() // what a capture has to say was for its own Close
+	}
+	vswitchd.kill()
+	ovsdb.kill()
+	for _, g := range guests {
+		g.inside.close()
+	}
+	l.host.close()
+	if err := os.RemoveAll(l.Dir); err != nil {
+		return fmt.Errorf("removing the lab's directory: %w", err)
+	}
+	return nil
+}
+
+// keep closes c with the lab, or at once if that is closed already.
+func (l *Lab) keep(c io.Closer) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = c.Close()
+		return fmt.Errorf("lab %s: %w", l.name, ErrClosed)
+	}
+	l.open[c] = struct{}{}
+	return nil
+}
+
+func (l *Lab) forget(c io.Closer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+}
+
+// realHost says that the lab has namespaces.
+func (l *Lab) realHost() error {
+	if l.host == nil {
+		return fmt.Errorf("lab %s: %w", l.name, ErrNoNamespaces)
+	}
+	return nil
+}
