@@ -168,6 +168,14 @@ func (l *Lab) Close() error {
 	return nil
 }
 
+// PID is a process in the namespace that plays the host, 0 if there is none: "nsenter -t PID -n" looks inside.
+func (l *Lab) PID() int {
+	if l.host == nil {
+		return 0
+	}
+	return l.host.holder.pid()
+}
+
 // keep closes c with the lab, or at once if that is closed already.
 func (l *Lab) keep(c io.Closer) error {
 	l.mu.Lock()

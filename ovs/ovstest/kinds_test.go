@@ -1,0 +1,143 @@
+package ovstest_test
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"spanctl/ovs/ovstest"
+)
+
+func TestTwoLabsAtOnce(t *testing.T) {
+	ctx, one := start(t, ovstest.Config{})
+	_, two := start(t, ovstest.Config{})
+	for _, lab := range []*ovstest.Lab{one, two} {
+		_, err := ovstest.Exchange(ctx, guest(ctx, t, lab, "a"), guest(ctx, t, lab, "b"), 2)
+		check(t, err)
+	}
+}
+
+func TestDatabaseOnly(t *testing.T) {
+	ctx, lab := start(t, ovstest.Config{DatabaseOnly: true, Bridges: []string{"br0", "br1"}})
+	if got := vsctl(ctx, t, lab, "list-br"); got != "br0\nbr1\n" {
+		t.Errorf("bridges %q", got)
+	}
+	if _, err := lab.AddGuest(ctx, ovstest.GuestConfig{Name: "g"}); !errors.Is(err, ovstest.ErrNoNamespaces) {
+		t.Errorf("AddGuest: %v", err)
+	}
+	if err := lab.StartVSwitchd(ctx); err == nil {
+		t.Error("StartVSwitchd works")
+	}
+}
+
+func TestDummy(t *testing.T) {
+	ctx, lab := start(t, ovstest.Config{Dummy: true})
+	vsctl(ctx, t, lab, "add-port", "br0", "p1", "--", "set", "Interface", "p1", "type=dummy")
+	_, err := lab.OFPort(ctx, "p1")
+	check(t, err)
+	out, err := lab.AppCtl(ctx, "ofproto/trace", "br0", "in_port=p1")
+	check(t, err)
+	if !strings.Contains(out, "Datapath actions") {
+		t.Errorf("trace says %s", out)
+	}
+}
+
+func TestMissingSchemaSaysWhatToInstall(t *testing.T) {
+	_, err := ovstest.Start(t.Context(), ovstest.Config{Schema: "/nowhere", DatabaseOnly: true})
+	if !errors.Is(err, ovstest.ErrNotInstalled) || !strings.Contains(err.Error(), "make deps") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestUplinkAndHost(t *testing.T) {
+	ctx, lab := start(t, ovstest.Config{})
+	up, err := lab.AddUplink(ctx, ovstest.GuestConfig{Name: "up"})
+	check(t, err)
+	host, err := lab.HostIP(ctx, "br0", netip.MustParsePrefix("10.9.0.100/24"))
+	check(t, err)
+	for _, restart := range []bool{false, true} {
+		if restart {
+			lab.KillVSwitchd()
+			check(t, lab.StartVSwitchd(ctx))
+		}
+		atHost, err := lab.CapturePort(ctx, "br0")
+		check(t, err)
+		check(t, atHost.Fence(ctx, up, host))
+		check(t, capture(ctx, t, up).Fence(ctx, host, up))
+		conn, err := up.Dial(ctx, "udp", "10.9.0.100:9")
+		check(t, err)
+		payload := ovstest.Payload("socket")
+		_, err = conn.Write(payload)
+		check(t, err)
+		check(t, atHost.WaitPayload(ctx, payload, 1))
+	}
+}
+
+func TestCollectorHasEveryCopyFromTheFirst(t *testing.T) {
+	ctx, lab := start(t, ovstest.Config{})
+	a, b := guest(ctx, t, lab, "a"), guest(ctx, t, lab, "b")
+	var collectors []*ovstest.Guest
+	for _, name := range []string{"c1", "c2"} {
+		c, err := lab.AddCollector(ctx, ovstest.CollectorConfig{Name: name})
+		check(t, err)
+		collectors = append(collectors, c)
+	}
+	c := collectors[1]
+	vsctl(ctx, t, lab, "add-port", "br0", "erspan0", "--", "set", "Interface", "erspan0", "type=erspan",
+		"options:remote_ip="+c.Addr().String(), "options:erspan_ver=1", "options:erspan_idx=64", "options:key=100")
+	mirrorAll(ctx, t, lab, "br0", "m", "erspan0")
+	for _, restart := range []bool{false, true} {
+		if restart {
+			lab.KillVSwitchd()
+			check(t, lab.StartVSwitchd(ctx))
+		}
+		copies := capture(ctx, t, c)
+		sent, err := ovstest.Exchange(ctx, a, b, 5)
+		check(t, err)
+		for _, s := range sent {
+			check(t, copies.WaitPayload(ctx, s.Payload, 1))
+		}
+		if got := ovstest.Describe(copies.Frames()[0].Data); !strings.Contains(got, "ERSPAN session 100:") {
+			t.Errorf("the first frame is %s", got)
+		}
+		if n := len(copies.Frames()); n != len(sent) {
+			t.Errorf("%d frames at the collector, want %d", n, len(sent))
+		}
+	}
+}
+
+func TestTCPBetweenGuests(t *testing.T) {
+	ctx, lab := start(t, ovstest.Config{})
+	a, b := guest(ctx, t, lab, "a"), guest(ctx, t, lab, "b")
+	seen := capture(ctx, t, b)
+	listener, err := b.Listen(ctx, "tcp", ":80")
+	check(t, err)
+	answered := make(chan error, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			_, err = conn.Write([]byte("hello"))
+			err = errors.Join(err, conn.Close())
+		}
+		answered <- err
+	}()
+	conn, err := a.Dial(ctx, "tcp", b.Addr().String()+":80")
+	check(t, err)
+	got := make([]byte, 5)
+	_, err = conn.Read(got)
+	check(t, err)
+	check(t, <-answered)
+	if string(got) != "hello" {
+		t.Errorf("read %q", got)
+	}
+	found := false
+	for _, f := range seen.Frames() {
+		said := ovstest.Describe(f.Data)
+		t.Log(said)
+		found = found || strings.Contains(said, "10.9.0.1 > 10.9.0.2 TCP") && strings.Contains(said, "> 80 [SYN]")
+	}
+	if !found {
+		t.Error("no SYN seen")
+	}
+}
