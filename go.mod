@@ -18,5 +18,6 @@ require (
 	go.yaml.in/yaml/v4 v4.0.0-rc.2 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.22.0 // indirect
+	golang.org/x/tools v0.39.0 // indirect
 	pgregory.net/rapid v1.3.0 // indirect
 )

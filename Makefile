@@ -1,0 +1,62 @@
+# spanctl: make lists the targets.
+GO      ?= go
+BIN     := bin/spanctl
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
+
+# Fuzz targets run this long each, benchmarks this often.
+FUZZTIME ?= 1m
+COUNT    ?= 5
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/spanctl
+	$(GO) build -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/spanctl
+
+.PHONY: deps
+deps: ## install Open vSwitch, if it is not there (Debian, Ubuntu; as root)
+	@command -v ovs-vswitchd >/dev/null && command -v ovsdb-server >/dev/null && command -v ovs-vsctl >/dev/null || { \
+		apt-get update && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openvswitch-switch; }
+
+.PHONY: demo
+demo: deps build ## show the main job on a private Open vSwitch, in about a minute (as root)
+	$(BIN) demo
+
+.PHONY: test
+test: deps ## run everything essential (as root; under 15 minutes)
+	$(GO) vet ./...
+	$(GO) test -race -timeout 14m ./...
+
+.PHONY: test-all
+test-all: deps lint generate-check ## run what takes longer: lint, generated files, short fuzzing, each benchmark once
+	$(MAKE) fuzz FUZZTIME=20s
+	$(MAKE) bench COUNT=1
+
+.PHONY: lint
+lint: ## check form: gofumpt, staticcheck
+	@out=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
+	$(STATICCHECK) ./...
+
+.PHONY: generate
+generate: deps ## make the generated files anew
+	$(GO) generate ./...
+
+.PHONY: generate-check
+generate-check: generate ## fail if a generated file is stale
+	@git diff --exit-code -- ovs/vswitchd || { echo "generated files are stale: run make generate and commit"; exit 1; }
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser for FUZZTIME (1m) each
+	@set -e; for target in $$(grep -rhoE 'func Fuzz[A-Za-z]+' policy --include='*_test.go' | cut -c6-); do \
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./policy; done
+
+.PHONY: bench
+bench: deps ## compare speed and memory with peers in one run, as ratios (COUNT=5 rounds)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(COUNT) -timeout 50m ./policy/plan ./ovs ./cmd/spanctl

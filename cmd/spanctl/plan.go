@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"spanctl/ovs"
+	"spanctl/policy"
+	"spanctl/policy/plan"
+)
+
+func planCommand(a *app) *cobra.Command {
+	var files []string
+	var prune, detailed bool
+	cmd := &cobra.Command{
+		Use:   "plan [-f FILE]...",
+		Short: "Show what apply would change, and why",
+		Long: `Show what apply would change: + for rows that are made, ~ for rows that are
+changed, - for rows that are removed, each with its reason and tier. Nothing is
+changed. Without -f the plan is for the stored sessions.`,
+		Example: "  spanctl plan -f policy.yaml\n  spanctl plan -f policy.yaml --detailed-exitcode",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r := request{prune: prune}
+			if err := r.load(a, files); err != nil {
+				return err
+			}
+			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
+				p, err := r.preview(ctx, conn)
+				if err != nil {
+					return err
+				}
+				if err := a.view().plan(p); err != nil {
+					return err
+				}
+				if detailed && !p.Empty() {
+					return errPending
+				}
+				return nil
+			})
+		},
+	}
+	fileFlag(cmd, &files, "policies to plan for")
+	cmd.Flags().BoolVar(&prune, "prune", false, "plan the removal of stored sessions that the files do not name")
+	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 2 if there are changes")
+	return cmd
+}
+
+// A request is what plan and apply ask for: sessions to put into the stored
+// intent.
+type request struct {
+	sessions map[string]*policy.Session // nil: the stored ones as they are
+	prune    bool
+}
+
+// load reads the request's sessions from files, if there are any.
+func (r *request) load(a *app, files []string) error {
+	if len(files) == 0 {
+		if r.prune {
+			return errPruneAlone
+		}
+		return nil
+	}
+	var err error
+	r.sessions, err = a.loadPolicies(files)
+	return err
+}
+
+func (r *request) names() []string { return slices.Sorted(maps.Keys(r.sessions)) }
+
+// plan is an ovs.Planner.
+func (r *request) plan(snap *plan.Snapshot) (*plan.Plan, error) {
+	intent := plan.StoredIntent(snap)
+	if r.prune {
+		maps.DeleteFunc(intent, func(name string, _ plan.Wanted) bool { return r.sessions[name] == nil })
+	}
+	for name, session := range r.sessions {
+		if err := intent.Put(name, session); err != nil {
+			return nil, err
+		}
+	}
+	p := plan.Make(snap, intent, time.Now())
+	return p, p.Refused(r.names())
+}
+
+// preview makes the plan, and nothing else.
+func (r *request) preview(ctx context.Context, conn *ovs.Conn) (*plan.Plan, error) {
+	snap, err := conn.Observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.plan(snap)
+}

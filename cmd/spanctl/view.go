@@ -1,0 +1,33 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"spanctl/ovs"
+	"spanctl/policy"
+	"spanctl/policy/plan"
+)
+
+// A view shows results: for people, or as JSON. Results go to stdout, errors
+// and logs to stderr.
+type view interface {
+	valid(sessions map[string]*policy.Session) error
+	plan(p *plan.Plan) error
+	// applied shows what was done; health is nil if nothing was waited for.
+	applied(a *ovs.Applied, health []plan.Health) error
+	sessions(doc *policy.Document) error
+	status(health []plan.Health) error
+	version(info versionInfo) error
+}
+
+// isTerminal reports whether colours are of use: only on a terminal, and not
+// with NO_COLOR (no-color.org).
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"slices"
+
+	"spanctl/ovs"
+	"spanctl/policy"
+	"spanctl/policy/plan"
+)
+
+// jsonView writes one document a command, each with a format_version.
+type jsonView struct{ out io.Writer }
+
+func (v *jsonView) write(doc any) error {
+	enc := json.NewEncoder(v.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+func (v *jsonView) valid(sessions map[string]*policy.Session) error {
+	return v.write(struct {
+		FormatVersion int      `json:"format_version"`
+		Sessions      []string `json:"sessions"`
+	}{plan.FormatVersion, slices.Sorted(maps.Keys(sessions))})
+}
+
+func (v *jsonView) sessions(doc *policy.Document) error {
+	return v.write(struct {
+		FormatVersion int              `json:"format_version"`
+		Policy        *policy.Document `json:"policy"`
+	}{plan.FormatVersion, doc})
+}
+
+func (v *jsonView) version(info versionInfo) error { return v.write(info) }
+
+type jsonPlan struct {
+	FormatVersion int           `json:"format_version"`
+	OVSVersion    string        `json:"ovs_version"`
+	Empty         bool          `json:"empty"`
+	Changes       []jsonChange  `json:"changes"`
+	Sessions      []jsonSession `json:"sessions"`
+	Warnings      []string      `json:"warnings"`
+}
+
+type jsonChange struct {
+	Action   string               `json:"action"`
+	Table    plan.Table           `json:"table"`
+	Bridge   string               `json:"bridge,omitempty"`
+	Name     string               `json:"name"`
+	UUID     string               `json:"uuid,omitempty"`
+	Tier     plan.Tier            `json:"tier,omitempty"`
+	Sessions []string             `json:"sessions,omitempty"`
+	Reason   plan.Reason          `json:"reason"`
+	Detail   string               `json:"detail"`
+	Columns  map[string]jsonDelta `json:"columns"`
+}
+
+type jsonDelta struct {
+	Old []string `json:"old"`
+	New []string `json:"new"`
+}
+
+type jsonSession struct {
+	Name        string          `json:"name"`
+	State       plan.State      `json:"state"`
+	Reason      string          `json:"reason,omitempty"`
+	Tier        plan.Tier       `json:"tier,omitempty"`
+	Bridge      string          `json:"bridge,omitempty"`
+	Destination string          `json:"destination,omitempty"`
+	Sources     int             `json:"sources"`
+	Refusals    []*plan.Refusal `json:"refusals,omitempty"`
+}
+
+var actionNames = map[plan.Action]string{plan.Create: "create", plan.Update: "update", plan.Delete: "delete"}
+
+func newJSONPlan(p *plan.Plan) jsonPlan {
+	doc := jsonPlan{
+		FormatVersion: plan.FormatVersion, OVSVersion: p.Base.OVSVersion, Empty: p.Empty(),
+		Changes: []jsonChange{}, Sessions: []jsonSession{}, Warnings: append([]string{}, p.Warnings...),
+	}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		change := jsonChange{
+			Action: actionNames[c.Action], Table: c.Table, Bridge: c.Bridge, Name: c.Name, UUID: c.UUID,
+			Tier: c.Tier, Sessions: c.Sessions, Reason: c.Reason, Detail: c.Detail, Columns: map[string]jsonDelta{},
+		}
+		for column, d := range c.Columns {
+			change.Columns[column] = jsonDelta{append([]string{}, d.Old...), append([]string{}, d.New...)}
+		}
+		doc.Changes = append(doc.Changes, change)
+	}
+	for _, o := range p.Outcomes {
+		doc.Sessions = append(doc.Sessions, newJSONSession(o))
+	}
+	return doc
+}
+
+func newJSONSession(o *plan.Outcome) jsonSession {
+	return jsonSession{o.Name, o.State, o.Reason, o.Tier, o.Bridge, o.Destination, o.SourceCount(), o.Refusals}
+}
+
+func (v *jsonView) plan(p *plan.Plan) error { return v.write(newJSONPlan(p)) }
+
+func (v *jsonView) applied(a *ovs.Applied, health []plan.Health) error {
+	return v.write(struct {
+		FormatVersion int          `json:"format_version"`
+		Committed     bool         `json:"committed"`
+		InForce       bool         `json:"in_force"`
+		Plan          jsonPlan     `json:"plan"`
+		Status        []jsonHealth `json:"status,omitempty"`
+	}{plan.FormatVersion, a.Committed, health != nil, newJSONPlan(a.Plan), newJSONHealth(health)})
+}
+
+type jsonHealth struct {
+	jsonSession
+	Missing  bool         `json:"missing"`
+	Copied   int          `json:"copied"`
+	Blind    []string     `json:"blind"`
+	Problems []string     `json:"problems"`
+	Mirrors  []jsonMirror `json:"mirrors"`
+}
+
+type jsonMirror struct {
+	Bridge  string  `json:"bridge"`
+	Name    string  `json:"name"`
+	Packets *uint64 `json:"packets"`
+	Bytes   *uint64 `json:"bytes"`
+}
+
+func newJSONHealth(health []plan.Health) []jsonHealth {
+	list := make([]jsonHealth, 0, len(health))
+	for i := range health {
+		h := &health[i]
+		doc := jsonHealth{
+			jsonSession: newJSONSession(h.Outcome), Missing: h.Missing, Copied: h.Copied,
+			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Mirrors: []jsonMirror{},
+		}
+		doc.State = h.State
+		for _, m := range h.Mirrors {
+			mirror := jsonMirror{Bridge: m.Bridge, Name: m.Name}
+			if m.Counters != nil {
+				mirror.Packets, mirror.Bytes = &m.Counters.Packets, &m.Counters.Bytes
+			}
+			doc.Mirrors = append(doc.Mirrors, mirror)
+		}
+		list = append(list, doc)
+	}
+	return list
+}
+
+func (v *jsonView) status(health []plan.Health) error {
+	return v.write(struct {
+		FormatVersion int          `json:"format_version"`
+		Agent         string       `json:"agent"`
+		Sessions      []jsonHealth `json:"sessions"`
+	}{plan.FormatVersion, "unknown", newJSONHealth(health)})
+}

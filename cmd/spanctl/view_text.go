@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"spanctl/ovs"
+	"spanctl/policy"
+	"spanctl/policy/plan"
+)
+
+// textView writes for people.
+type textView struct {
+	out    io.Writer
+	colour bool
+}
+
+func (v *textView) flush(b *bytes.Buffer) error {
+	_, err := v.out.Write(b.Bytes())
+	return err
+}
+
+func (v *textView) valid(sessions map[string]*policy.Session) error {
+	_, err := fmt.Fprintf(v.out, "valid: %s\n", count(len(sessions), "session"))
+	return err
+}
+
+func (v *textView) sessions(doc *policy.Document) error {
+	if len(doc.Sessions) == 0 {
+		_, err := fmt.Fprintln(v.out, "# no sessions are stored")
+		return err
+	}
+	text, err := policy.Format(doc)
+	if err != nil {
+		return err
+	}
+	_, err = v.out.Write(text)
+	return err
+}
+
+func (v *textView) version(info versionInfo) error {
+	_, err := fmt.Fprintf(v.out, "spanctl %s (%s, policy language %d)\n", info.Version, info.Go, info.Policy)
+	return err
+}
+
+func (v *textView) plan(p *plan.Plan) error {
+	var b bytes.Buffer
+	v.writePlan(&b, p)
+	for _, w := range p.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	for _, o := range p.Outcomes {
+		if o.State != plan.StateActive {
+			fmt.Fprintf(&b, "session %s is %s: %s\n", o.Name, o.State, o.Reason)
+		}
+	}
+	return v.flush(&b)
+}
+
+// writePlan writes the changes like a diff.
+func (v *textView) writePlan(b *bytes.Buffer, p *plan.Plan) {
+	if p.Empty() {
+		b.WriteString("No changes: everything is as it should be.\n")
+		return
+	}
+	counts := map[plan.Action]int{}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		counts[c.Action]++
+		where := ""
+		if c.Bridge != "" {
+			where = " on bridge " + c.Bridge
+		}
+		tier := ""
+		if c.Tier != "" {
+			tier = fmt.Sprintf("[%s] ", c.Tier)
+		}
+		fmt.Fprintf(b, "%s %s %s%s  %s%s\n", v.paint(c.Action), strings.ToLower(string(c.Table)), c.Name, where, tier, c.Detail)
+		writeColumns(b, c)
+	}
+	fmt.Fprintf(b, "%d to add, %d to change, %d to remove.\n", counts[plan.Create], counts[plan.Update], counts[plan.Delete])
+}
+
+// writeColumns writes what a change does to columns: new content of new rows,
+// old and new of changed ones.
+func writeColumns(b *bytes.Buffer, c *plan.Change) {
+	if c.Action == plan.Delete {
+		return
+	}
+	table := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, column := range slices.Sorted(maps.Keys(c.Columns)) {
+		d := c.Columns[column]
+		switch {
+		case c.Action == plan.Create && len(d.New) == 0, c.Action == plan.Create && slices.Equal(d.New, plan.Value{"false"}):
+		case c.Action == plan.Create:
+			fmt.Fprintf(table, "      %s\t%s\n", column, short(d.New))
+		case len(d.Old) > 1 || len(d.New) > 1 || strings.HasPrefix(column, "select_"):
+			fmt.Fprintf(table, "      %s\t%s\n", column, setDelta(d))
+		default:
+			fmt.Fprintf(table, "      %s\t%s -> %s\n", column, orNone(d.Old), orNone(d.New))
+		}
+	}
+	_ = table.Flush() // into memory
+}
+
+// setDelta says what a set gains and loses.
+func setDelta(d plan.Delta) string {
+	var parts []string
+	var gained, lost plan.Value
+	old, have := map[string]bool{}, map[string]bool{}
+	for _, atom := range d.Old {
+		old[atom] = true
+	}
+	for _, atom := range d.New {
+		have[atom] = true
+		if !old[atom] {
+			gained = append(gained, atom)
+		}
+	}
+	for _, atom := range d.Old {
+		if !have[atom] {
+			lost = append(lost, atom)
+		}
+	}
+	if len(gained) > 0 {
+		parts = append(parts, "+ "+short(gained))
+	}
+	if len(lost) > 0 {
+		parts = append(parts, "- "+short(lost))
+	}
+	return strings.Join(parts, "  ")
+}
+
+// short writes a set, and of a long one the beginning.
+func short(v plan.Value) string {
+	const most = 12
+	if len(v) > most {
+		return fmt.Sprintf("%s, ... (%d in all)", strings.Join(v[:most], ", "), len(v))
+	}
+	return strings.Join(v, ", ")
+}
+
+func orNone(v plan.Value) string {
+	if len(v) == 0 || v[0] == "" {
+		return "(none)"
+	}
+	return short(v)
+}
+
+var colours = map[plan.Action]string{plan.Create: "32", plan.Update: "33", plan.Delete: "31"}
+
+func (v *textView) paint(a plan.Action) string {
+	if !v.colour {
+		return string(a)
+	}
+	return "\x1b[" + colours[a] + "m" + string(a) + "\x1b[0m"
+}
+
+func (v *textView) applied(a *ovs.Applied, health []plan.Health) error {
+	var b bytes.Buffer
+	v.writePlan(&b, a.Plan)
+	for _, w := range a.Plan.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	switch {
+	case a.Committed && health == nil:
+		b.WriteString("Committed.\n")
+	case a.Committed:
+		b.WriteString("In force.\n")
+	}
+	writeHealth(&b, health)
+	return v.flush(&b)
+}
+
+func (v *textView) status(health []plan.Health) error {
+	var b bytes.Buffer
+	if len(health) == 0 {
+		b.WriteString("No sessions are stored.\n")
+	}
+	writeHealth(&b, health)
+	return v.flush(&b)
+}
+
+// writeHealth writes a block a session: its state, what is copied where, and
+// what is wrong.
+func writeHealth(b *bytes.Buffer, health []plan.Health) {
+	for i := range health {
+		h := &health[i]
+		o := h.Outcome
+		fmt.Fprintf(b, "session %s: %s", o.Name, h.State)
+		if o.Reason != "" {
+			fmt.Fprintf(b, " (%s)", o.Reason)
+		}
+		b.WriteString("\n")
+		if h.State == plan.StateActive || h.State == plan.StateDegraded {
+			where := o.Destination
+			if o.Bridge != "" {
+				where += " of bridge " + o.Bridge
+			}
+			fmt.Fprintf(b, "  copies %d of %s to %s\n", h.Copied, count(o.SourceCount(), "port"), where)
+		} else if len(h.Blind) > 0 {
+			fmt.Fprintf(b, "  not copied: %s\n", short(h.Blind))
+		}
+		for _, m := range h.Mirrors {
+			if m.Counters != nil {
+				fmt.Fprintf(b, "  mirror %s: %s, %s\n", m.Name, count(int(m.Counters.Packets), "copy", "copies"), count(int(m.Counters.Bytes), "byte"))
+			}
+		}
+		for _, problem := range h.Problems {
+			fmt.Fprintf(b, "  ! %s\n", problem)
+		}
+	}
+}
+
+// count writes a number with its noun; the plural has an s unless given.
+func count(n int, noun string, plural ...string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case len(plural) > 0:
+		return fmt.Sprintf("%d %s", n, plural[0])
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,152 @@
+package ovs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+
+	"spanctl/ovs/vswitchd"
+	"spanctl/policy/plan"
+)
+
+// attempts bounds how often a plan that lost a race is made again.
+const attempts = 12
+
+// A Planner makes a plan from a snapshot; Apply calls it again after a lost
+// race. Its errors end Apply.
+type Planner func(*plan.Snapshot) (*plan.Plan, error)
+
+// Applied is what Apply did.
+type Applied struct {
+	Plan *plan.Plan
+	// Committed tells whether a transaction was sent; an empty plan sends none.
+	Committed bool
+	// NextCfg is the configuration number of the transaction: it is in force
+	// when Open_vSwitch.cur_cfg has reached it.
+	NextCfg int
+}
+
+// Apply makes a plan and carries it out in one transaction, with comment as
+// its trace in the database's log. It does not wait for ovs-vswitchd: see
+// WaitInForce. If others change what the plan rests on, it is made again, a
+// bounded number of times; after any error nothing was changed, except that
+// with ErrUnreachable the fate of a transaction under way is unknown.
+func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*Applied, error) {
+	var lost error
+	for try := range attempts {
+		if err := pause(ctx, try); err != nil {
+			return nil, errors.Join(err, lost)
+		}
+		snap, err := c.Observe(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p, err := planner(snap)
+		if err != nil || p.Empty() {
+			return &Applied{Plan: p}, err
+		}
+		if snap.Revision == "" {
+			lost = c.firstRevision(ctx, snap)
+		} else {
+			var next int
+			if next, lost = c.commit(ctx, p, comment); lost == nil {
+				return &Applied{Plan: p, Committed: true, NextCfg: next}, nil
+			}
+		}
+		if lost != nil && !errors.Is(lost, ErrConflict) {
+			return nil, lost
+		}
+		c.log.DebugContext(ctx, "plan is made again", "try", try+1, "cause", lost)
+	}
+	return nil, fmt.Errorf("%w; nothing was changed, try again: %w", ErrConflict, lost)
+}
+
+// commit sends a plan's transaction and returns its next_cfg.
+func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment string) (int, error) {
+	ops, at, err := planOps(p, comment)
+	if err != nil {
+		return 0, err
+	}
+	results, err := c.transact(ctx, ops)
+	if err != nil {
+		return 0, err
+	}
+	if len(results[at].Rows) != 1 {
+		return 0, fmt.Errorf("%w: no next_cfg in the answer", ErrRejected)
+	}
+	next, ok := results[at].Rows[0]["next_cfg"].(float64)
+	if !ok {
+		return 0, fmt.Errorf("%w: next_cfg is no number", ErrRejected)
+	}
+	return int(next), nil
+}
+
+// firstRevision puts the revision into a database that has none. An insert
+// into a map leaves a key that is there alone (RFC 7047 section 5.1), so that
+// of two writers that both start here one loses the race that follows.
+func (c *Conn) firstRevision(ctx context.Context, s *plan.Snapshot) error {
+	b := &builder{}
+	b.keys(vswitchd.OpenvSwitchTable, s.Root, nil, map[any]any{plan.KeyRevision: "0"})
+	if _, err := c.transact(ctx, b.ops); err != nil {
+		return err
+	}
+	return c.sync(ctx)
+}
+
+// sync returns when the cache holds everything that was committed before: the
+// server sends updates in order with its answers.
+func (c *Conn) sync(ctx context.Context) error {
+	if err := c.client.Echo(ctx); err != nil {
+		return unreachable(c.remote, err)
+	}
+	return nil
+}
+
+// pause waits before the next try, longer each time, and with some randomness
+// so that two that disturb each other part.
+func pause(ctx context.Context, try int) error {
+	if try < 2 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(time.Duration(1+rand.IntN(2<<min(try, 7))) * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrConflict, ctx.Err())
+	}
+}
+
+// WaitInForce returns when ovs-vswitchd has taken the transaction in
+// (cur_cfg >= next_cfg, ovs-vswitchd.conf.db(5)) and the snapshot shows what
+// it reported. If the context ends first the error is ErrNotInForce.
+func (c *Conn) WaitInForce(ctx context.Context, a *Applied) error {
+	if !a.Committed {
+		return nil
+	}
+	wait := waitFor(vswitchd.OpenvSwitchTable, a.Plan.Base.Root, serverTimeout(ctx), ovsdb.NewCondition("cur_cfg", ovsdb.ConditionGreaterThanOrEqual, a.NextCfg))
+	_, err := c.transact(ctx, []ovsdb.Operation{wait})
+	switch {
+	case errors.Is(err, ErrConflict) || errors.Is(err, ErrUnreachable) && ctx.Err() != nil:
+		return fmt.Errorf("%w: ovs-vswitchd did not take the configuration in within the timeout; check that it runs (ovs-appctl version)", ErrNotInForce)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrNotInForce, err)
+	}
+	return c.sync(ctx)
+}
+
+// serverTimeout is how long the server shall wait, in milliseconds: somewhat
+// less than the context lasts, so that its answer still arrives.
+func serverTimeout(ctx context.Context) int {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return int(time.Hour.Milliseconds())
+	}
+	left := time.Until(deadline)
+	return int(max(0, left-min(left/4, 200*time.Millisecond)).Milliseconds())
+}

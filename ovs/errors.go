@@ -1,0 +1,75 @@
+package ovs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+)
+
+// ErrRemote indicates that the text does not name an OVSDB remote.
+var ErrRemote = errors.New("not an OVSDB remote")
+
+// ErrUnreachable indicates that the database did not answer, or not in time,
+// or not as an Open_vSwitch database does.
+var ErrUnreachable = errors.New("OVSDB is unreachable")
+
+// ErrPermission indicates that the database may not be used: the socket's
+// rights, a certificate, or the server's role-based access control.
+var ErrPermission = errors.New("no permission to use OVSDB")
+
+// ErrConflict indicates that others kept changing the rows that a plan
+// depends on. Nothing was changed.
+var ErrConflict = errors.New("others keep changing the database")
+
+// ErrRejected indicates that the database refused a transaction. Nothing was
+// changed.
+var ErrRejected = errors.New("OVSDB refused the transaction")
+
+// ErrNotInForce indicates that a transaction was committed, but that
+// ovs-vswitchd was not seen to take it in.
+var ErrNotInForce = errors.New("committed, but not yet seen in force")
+
+// unreachable sorts an error of the connection into ErrPermission and
+// ErrUnreachable.
+func unreachable(remote string, err error) error {
+	text := err.Error()
+	switch {
+	case errors.Is(err, os.ErrPermission) || strings.Contains(text, "permission denied"):
+		return fmt.Errorf("%w: %s: %w; run as root, or as a user who may write that socket", ErrPermission, remote, err)
+	case strings.Contains(text, "tls:") || strings.Contains(text, "x509:"):
+		return fmt.Errorf("%w: %s: %w; check --ca-cert, --certificate and --private-key", ErrPermission, remote, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %s: no answer in time; check that ovsdb-server runs and answers there, or give more --timeout", ErrUnreachable, remote)
+	case errors.Is(err, context.Canceled):
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w; check that ovsdb-server runs and that --db names its socket", ErrUnreachable, remote, err)
+}
+
+// outcome turns the results of a transaction into an error: ErrConflict if a
+// guard failed or another writer was there first, ErrRejected otherwise.
+func outcome(results []ovsdb.OperationResult, ops []ovsdb.Operation) error {
+	failed, err := ovsdb.CheckOperationResults(results, ops)
+	if err == nil {
+		return nil
+	}
+	causes := []error{err}
+	for _, f := range failed {
+		causes = append(causes, f)
+	}
+	all := errors.Join(causes...)
+	var timedOut *ovsdb.TimedOut
+	var constraint *ovsdb.ConstraintViolation
+	var integrity *ovsdb.ReferentialIntegrityViolation
+	if errors.As(all, &timedOut) || errors.As(all, &constraint) || errors.As(all, &integrity) {
+		return fmt.Errorf("%w: %w", ErrConflict, all)
+	}
+	if strings.Contains(all.Error(), "permission error") {
+		return fmt.Errorf("%w: %w", ErrPermission, all)
+	}
+	return fmt.Errorf("%w: %w", ErrRejected, all)
+}

@@ -1,0 +1,264 @@
+package ovs
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+
+	"spanctl/ovs/vswitchd"
+	"spanctl/policy/plan"
+)
+
+// planOps builds the one transaction that carries a plan out: guards first,
+// then the changes, next_cfg last. The index of the select that reads next_cfg
+// back is returned with it.
+func planOps(p *plan.Plan, comment string) (ops []ovsdb.Operation, nextCfg int, err error) {
+	b := &builder{plan: p, encoder: newEncoder(p.Base)}
+	b.guards()
+	for i := range p.Changes {
+		if err := b.change(&p.Changes[i]); err != nil {
+			return nil, 0, fmt.Errorf("%s %s: %w", p.Changes[i].Table, p.Changes[i].Name, err)
+		}
+	}
+	b.root()
+	b.add(ovsdb.Operation{Op: ovsdb.OperationComment, Comment: &comment})
+	root := []ovsdb.Condition{isUUID(p.Base.Root)}
+	b.add(ovsdb.Operation{
+		Op: ovsdb.OperationMutate, Table: vswitchd.OpenvSwitchTable, Where: root,
+		Mutations: []ovsdb.Mutation{*ovsdb.NewMutation("next_cfg", ovsdb.MutateOperationAdd, 1)},
+	})
+	b.add(ovsdb.Operation{Op: ovsdb.OperationSelect, Table: vswitchd.OpenvSwitchTable, Where: root, Columns: []string{"next_cfg"}})
+	return b.ops, len(b.ops) - 1, nil
+}
+
+type builder struct {
+	*encoder
+	plan  *plan.Plan
+	ops   []ovsdb.Operation
+	named int
+}
+
+func (b *builder) add(op ovsdb.Operation) { b.ops = append(b.ops, op) }
+
+// name makes a name for a row that the transaction inserts.
+func (b *builder) name() string {
+	b.named++
+	return "row" + strconv.Itoa(b.named)
+}
+
+func (b *builder) change(c *plan.Change) error {
+	switch c.Table {
+	case plan.TableIntent:
+		return nil // see root
+	case plan.TableMirror:
+		return b.mirror(c)
+	case plan.TablePort:
+		return b.port(c)
+	}
+	return fmt.Errorf("cannot be written")
+}
+
+func (b *builder) mirror(c *plan.Change) error {
+	switch c.Action {
+	case plan.Delete:
+		// Mirror is no root table: taken out of its bridge, the row goes.
+		b.inBridge(c.Bridge, "mirrors", ovsdb.MutateOperationDelete, c.UUID)
+		return nil
+	case plan.Update:
+		return b.update(vswitchd.MirrorTable, c)
+	}
+	row, err := b.row(c, "")
+	if err != nil {
+		return err
+	}
+	row["name"] = c.Name
+	name := b.name()
+	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.MirrorTable, UUIDName: name, Row: row})
+	b.inBridge(c.Bridge, "mirrors", ovsdb.MutateOperationInsert, name)
+	return nil
+}
+
+func (b *builder) port(c *plan.Change) error {
+	switch c.Action {
+	case plan.Delete:
+		b.inBridge(c.Bridge, "ports", ovsdb.MutateOperationDelete, c.UUID)
+		return nil
+	case plan.Update:
+		return b.update(vswitchd.PortTable, c)
+	}
+	iface, err := b.row(c, "interface.")
+	if err != nil {
+		return err
+	}
+	port, err := b.row(c, "")
+	if err != nil {
+		return err
+	}
+	ifaceName, portName := b.name(), b.name()
+	iface["name"], port["name"] = c.Name, c.Name
+	port["interfaces"] = ovsdb.UUID{GoUUID: ifaceName}
+	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.InterfaceTable, UUIDName: ifaceName, Row: iface})
+	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.PortTable, UUIDName: portName, Row: port})
+	b.inBridge(c.Bridge, "ports", ovsdb.MutateOperationInsert, portName)
+	return nil
+}
+
+// row holds the new content of the columns whose name has the prefix, and of
+// those without one if it is empty.
+func (b *builder) row(c *plan.Change, prefix string) (ovsdb.Row, error) {
+	row := ovsdb.Row{}
+	for column, delta := range c.Columns {
+		name, ok := strings.CutPrefix(column, prefix)
+		if !ok || strings.Contains(name, ".") {
+			continue
+		}
+		v, err := b.value(column, delta.New)
+		if err != nil {
+			return nil, err
+		}
+		row[name] = v
+	}
+	return row, nil
+}
+
+// update sets the changed columns of an existing row, and of external_ids only
+// the keys that are ours.
+func (b *builder) update(table string, c *plan.Change) error {
+	row, err := b.row(c, "")
+	if err != nil {
+		return err
+	}
+	where := []ovsdb.Condition{isUUID(c.UUID)}
+	b.exists(table, c.UUID)
+	if delta, ok := c.Columns["external_ids"]; ok {
+		delete(row, "external_ids")
+		b.keys(table, c.UUID, slices.Concat(keysOf(delta.Old), keysOf(delta.New)), pairs(delta.New))
+	}
+	if len(row) > 0 {
+		b.add(ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: where, Row: row})
+	}
+	return nil
+}
+
+// keys removes keys from a row's external_ids and then puts pairs in: other
+// keys may be changed by others in the same moment.
+func (b *builder) keys(table, uuid string, remove []string, put map[any]any) {
+	var mutations []ovsdb.Mutation
+	if len(remove) > 0 {
+		set := make([]any, len(remove))
+		for i, key := range remove {
+			set[i] = key
+		}
+		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, ovsdb.OvsSet{GoSet: set}))
+	}
+	if len(put) > 0 {
+		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationInsert, ovsdb.OvsMap{GoMap: put}))
+	}
+	if len(mutations) > 0 {
+		b.add(ovsdb.Operation{Op: ovsdb.OperationMutate, Table: table, Where: []ovsdb.Condition{isUUID(uuid)}, Mutations: mutations})
+	}
+}
+
+// inBridge adds or removes one reference in a set of a bridge, which others
+// change too.
+func (b *builder) inBridge(bridge, column string, mutator ovsdb.Mutator, uuid string) {
+	b.add(ovsdb.Operation{
+		Op: ovsdb.OperationMutate, Table: vswitchd.BridgeTable,
+		Where:     []ovsdb.Condition{isUUID(b.plan.Base.Bridge(bridge).UUID)},
+		Mutations: []ovsdb.Mutation{*ovsdb.NewMutation(column, mutator, ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: uuid}}})},
+	})
+}
+
+// root writes the changed intent and raises the revision. Both go when nothing
+// of ours is left.
+func (b *builder) root() {
+	remove := []string{plan.KeyRevision}
+	put := map[any]any{}
+	for i := range b.plan.Changes {
+		c := &b.plan.Changes[i]
+		if c.Table != plan.TableIntent {
+			continue
+		}
+		key := plan.KeyIntentPrefix + c.Name
+		remove = append(remove, key)
+		if c.Action != plan.Delete {
+			put[key] = c.Columns["intent"].New[0]
+		}
+	}
+	if len(b.plan.Outcomes) > 0 {
+		n, _ := strconv.Atoi(b.plan.Base.Revision) // what is no number starts anew
+		put[plan.KeyRevision] = strconv.Itoa(n + 1)
+	}
+	b.keys(vswitchd.OpenvSwitchTable, b.plan.Base.Root, remove, put)
+}
+
+func isUUID(uuid string) ovsdb.Condition {
+	return ovsdb.NewCondition("_uuid", ovsdb.ConditionEqual, ovsdb.UUID{GoUUID: uuid})
+}
+
+func pairs(v plan.Value) map[any]any {
+	m := map[any]any{}
+	for _, atom := range v {
+		key, value, _ := strings.Cut(atom, "=")
+		m[key] = value
+	}
+	return m
+}
+
+func keysOf(v plan.Value) []string {
+	var keys []string
+	for key := range pairs(v) {
+		keys = append(keys, key.(string))
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// guards make the transaction fail if what the plan rests on has changed:
+// another spanctl's writing, intent, the destinations' places. They name only
+// what is used, so that a port that somebody adds meanwhile is no conflict.
+func (b *builder) guards() {
+	base := b.plan.Base
+	ids := map[any]any{plan.KeyRevision: base.Revision}
+	for name, raw := range base.Intent {
+		ids[plan.KeyIntentPrefix+name] = raw
+	}
+	b.wait(vswitchd.OpenvSwitchTable, base.Root, ovsdb.NewCondition("external_ids", ovsdb.ConditionIncludes, ovsdb.OvsMap{GoMap: ids}))
+	outputs := map[string]map[string]bool{}
+	for i := range b.plan.Changes {
+		if out := b.plan.Changes[i].Columns["output_port"].New; len(out) > 0 {
+			bridge := b.plan.Changes[i].Bridge
+			if outputs[bridge] == nil {
+				outputs[bridge] = map[string]bool{}
+			}
+			outputs[bridge][b.ports[out[0]]] = true
+		}
+	}
+	for _, bridge := range slices.Sorted(maps.Keys(outputs)) {
+		for uuid := range outputs[bridge] {
+			b.wait(vswitchd.BridgeTable, base.Bridge(bridge).UUID, ovsdb.NewCondition("ports", ovsdb.ConditionIncludes, ovsdb.UUID{GoUUID: uuid}))
+		}
+	}
+}
+
+// exists makes the transaction fail if the row is gone.
+func (b *builder) exists(table, uuid string) { b.wait(table, uuid) }
+
+// wait makes the transaction fail at once unless the row fulfils the
+// conditions. Its error is "timed out", RFC 7047 section 5.2.6.
+func (b *builder) wait(table, uuid string, conditions ...ovsdb.Condition) {
+	b.add(waitFor(table, uuid, 0, conditions...))
+}
+
+func waitFor(table, uuid string, milliseconds int, conditions ...ovsdb.Condition) ovsdb.Operation {
+	return ovsdb.Operation{
+		Op: ovsdb.OperationWait, Table: table, Timeout: &milliseconds, Until: string(ovsdb.WaitConditionEqual),
+		Where:   append([]ovsdb.Condition{isUUID(uuid)}, conditions...),
+		Columns: []string{"_uuid"},
+		Rows:    []ovsdb.Row{{"_uuid": ovsdb.UUID{GoUUID: uuid}}},
+	}
+}

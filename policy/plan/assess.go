@@ -1,0 +1,194 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Counters are a Mirror's statistics: copies it has sent.
+type Counters struct {
+	Packets, Bytes uint64
+}
+
+// A Health is what is really being copied for a session, by what OVSDB tells.
+type Health struct {
+	Outcome *Outcome
+	// State is the outcome's, or StateDegraded.
+	State State
+	// Problems say what is not as it should be.
+	Problems []string
+	// Copied is how many of the Outcome's sources a mirror in OVSDB selects in
+	// the wanted directions; Blind are the others' names.
+	Copied int
+	Blind  []string
+	// Mirrors are the rows that serve the session.
+	Mirrors []MirrorHealth
+	// Missing tells whether something present and wanted is not copied, or
+	// something is copied that should no longer be.
+	Missing bool
+}
+
+// A MirrorHealth is one row that serves a session.
+type MirrorHealth struct {
+	Bridge, Name string
+	// Counters is nil while ovs-vswitchd has written none, and if they were
+	// not asked for.
+	Counters *Counters
+}
+
+// Assess compares a plan's outcomes with the snapshot that it was made from.
+// Counters are by Mirror UUID; nil means that they are not known, and a map
+// that lacks a mirror means that ovs-vswitchd does not have it installed.
+func Assess(p *Plan, counters map[string]Counters) []Health {
+	list := make([]Health, 0, len(p.Outcomes))
+	for _, o := range p.Outcomes {
+		h := Health{Outcome: o, State: o.State}
+		mirrors := h.find(p.Base, counters)
+		switch o.State {
+		case StateActive:
+			h.sources(mirrors)
+			h.destination(p.Base)
+			h.pending(p)
+			if len(h.Problems) > 0 {
+				h.State = StateDegraded
+			}
+			h.Missing = len(h.Problems) > 0
+		case StateWaiting:
+			h.Missing = o.SourceCount() > 0
+			for _, s := range o.selected.list {
+				h.Blind = append(h.Blind, o.index.ports[s.port].Name)
+			}
+		case StateInvalid, StateRefused:
+			h.Missing = true
+		case StateDisabled, StateExpired:
+			if len(mirrors) > 0 {
+				h.Problems = append(h.Problems, "still copies: run spanctl apply")
+				h.Missing = true
+			}
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+// find returns the mirrors that serve the session.
+func (h *Health) find(snap *Snapshot, counters map[string]Counters) []*Mirror {
+	var mirrors []*Mirror
+	for b := range snap.Bridges {
+		bridge := &snap.Bridges[b]
+		installed := len(bridge.Mirrors)
+		for m := range bridge.Mirrors {
+			mirror := &bridge.Mirrors[m]
+			if !mirror.Managed() || !slices.Contains(mirror.Sessions(), h.Outcome.Name) {
+				continue
+			}
+			mirrors = append(mirrors, mirror)
+			mh := MirrorHealth{Bridge: bridge.Name, Name: mirror.Name}
+			if c, ok := counters[mirror.UUID]; ok {
+				mh.Counters = &c
+			} else if counters != nil {
+				h.Problems = append(h.Problems, fmt.Sprintf("mirror %s has no statistics: ovs-vswitchd has not installed it", mirror.Name))
+			}
+			h.Mirrors = append(h.Mirrors, mh)
+		}
+		if installed > MirrorLimit && len(h.Mirrors) > 0 {
+			h.Problems = append(h.Problems, fmt.Sprintf("bridge %s has %d mirrors, OVS installs %d", bridge.Name, installed, MirrorLimit))
+		}
+	}
+	return mirrors
+}
+
+// sources checks that each wanted port is selected by a mirror that sends to
+// the session's destination.
+func (h *Health) sources(mirrors []*Mirror) {
+	o := h.Outcome
+	for _, s := range o.selected.list {
+		port := o.index.ports[s.port]
+		bridge := &o.index.snap.Bridges[o.index.bridge[s.port]]
+		copied := func(want *vlanSet, side func(*Mirror) []string) bool {
+			if want == nil {
+				return true
+			}
+			for _, m := range mirrors {
+				if !slices.ContainsFunc(bridge.Mirrors, func(on Mirror) bool { return on.UUID == m.UUID }) || !o.reaches(m) {
+					continue
+				}
+				_, listed := slices.BinarySearch(side(m), port.Name)
+				if (m.SelectAll || listed) && overlaps(m, want) {
+					return true
+				}
+			}
+			return false
+		}
+		if copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) && copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
+			h.Copied++
+		} else {
+			h.Blind = append(h.Blind, port.Name)
+		}
+	}
+	if len(h.Blind) > 0 {
+		names := h.Blind
+		if len(names) > 8 {
+			names = append(slices.Clone(names[:8]), fmt.Sprintf("and %d more", len(h.Blind)-8))
+		}
+		h.Problems = append(h.Problems, "not copied: "+strings.Join(names, ", "))
+	}
+}
+
+// reaches reports whether the mirror sends to the session's destination.
+func (o *Outcome) reaches(m *Mirror) bool {
+	if o.target.port < 0 {
+		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == o.target.vlan
+	}
+	return m.OutputPort == o.Destination
+}
+
+// overlaps reports whether the mirror copies some of the wanted VLANs. That
+// the others are copied by another row is for Diff to say.
+func overlaps(m *Mirror, want *vlanSet) bool {
+	if len(m.SelectVLANs) == 0 || want.all() {
+		return true
+	}
+	for _, r := range want.ranges {
+		for _, have := range m.SelectVLANs {
+			if r.First <= have.Last && have.First <= r.Last {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// destination checks the port that the copies leave by. A device that vanished
+// under its row keeps its ofport and an empty error: only link_state and
+// ifindex tell (OVS 3.1).
+func (h *Health) destination(snap *Snapshot) {
+	o := h.Outcome
+	if o.Bridge == "" {
+		return
+	}
+	port := snap.Bridge(o.Bridge).Port(o.Destination)
+	for i := range port.Interfaces {
+		iface := &port.Interfaces[i]
+		switch {
+		case iface.Error != "":
+			h.Problems = append(h.Problems, fmt.Sprintf("destination %s: %s", iface.Name, iface.Error))
+		case iface.OFPort < 0:
+			h.Problems = append(h.Problems, fmt.Sprintf("destination %s: ovs-vswitchd could not add it", iface.Name))
+		case iface.LinkState == "down":
+			h.Problems = append(h.Problems, fmt.Sprintf("destination %s: link is down", iface.Name))
+		}
+	}
+}
+
+// pending reports changes that are still to be made for the session: rows that
+// are missing, or that others changed.
+func (h *Health) pending(p *Plan) {
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		if c.Table != TableIntent && slices.Contains(c.Sessions, h.Outcome.Name) {
+			h.Problems = append(h.Problems, fmt.Sprintf("%s %s is not as it should be (%s): run spanctl apply", c.Table, c.Name, c.Detail))
+		}
+	}
+}

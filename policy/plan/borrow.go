@@ -1,0 +1,124 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"spanctl/policy"
+)
+
+// portRows are the foreign Ports of which spanctl sets a column: destinations
+// whose VLAN mode would change the copies' tags, with the old mode kept in
+// external_ids, and ports that are given back what they had.
+func (c *compiler) portRows(groups []*group) []Row {
+	var rows []Row
+	for port, p := range c.ports {
+		bridge := &c.snap.Bridges[c.bridge[port]]
+		saved, borrowed := p.ExternalIDs[KeySavedPrefix+colVLANMode]
+		at := slices.IndexFunc(groups, func(g *group) bool { return g.target.port == int32(port) })
+		row := Row{Table: TablePort, Bridge: bridge.Name, Name: p.Name, UUID: p.UUID, Tier: TierDirect}
+		switch {
+		case at >= 0 && (borrowed || !carriesTags(p, groups[at].strip)):
+			if !borrowed {
+				saved = p.VLANMode
+			}
+			for _, o := range groups[at].sessions {
+				row.Sessions = append(row.Sessions, o.Name)
+			}
+			slices.Sort(row.Sessions)
+			original := *p
+			original.VLANMode = saved
+			if carriesTags(&original, groups[at].strip) {
+				row.Columns = restored(p, saved)
+				break
+			}
+			row.Columns = map[string]Value{
+				colVLANMode: {modeFor(groups[at].strip)},
+				colIDs:      {KeySavedPrefix + colVLANMode + "=" + saved},
+			}
+		case at < 0 && borrowed && !c.isDest[port]:
+			row.Columns = restored(p, saved)
+		default:
+			continue
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// restored are the columns of a port that gets its VLAN mode back, unless
+// somebody else has given it a third one meanwhile.
+func restored(p *Port, saved string) map[string]Value {
+	if p.VLANMode != modeFor(true) && p.VLANMode != modeFor(false) {
+		saved = p.VLANMode
+	}
+	return map[string]Value{colVLANMode: textValue(saved), colIDs: nil}
+}
+
+// carriesTags reports whether copies that leave by the port have the tags that
+// the sessions ask for. A mirror's output is translated as the port's VLAN
+// mode says: trunk and native-tagged leave tags alone, dot1q-tunnel takes the
+// outermost one off, access takes off every tag that the switch has parsed.
+func carriesTags(p *Port, strip bool) bool {
+	mode := p.VLANMode
+	if mode == "" && p.Tag != nil {
+		mode = "access"
+	}
+	if strip {
+		return mode == "dot1q-tunnel"
+	}
+	return mode == "" || mode == "trunk" || mode == "native-tagged"
+}
+
+func modeFor(strip bool) string {
+	if strip {
+		return "dot1q-tunnel"
+	}
+	return "trunk"
+}
+
+// rspanReceivers lists the ports of guests that receive an RSPAN VLAN only
+// because they are trunks of every VLAN.
+func (c *compiler) rspanReceivers(g *group) []string {
+	var names []string
+	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
+		p := c.ports[port]
+		if c.roles[port] == policy.RoleGuest && p.Tag == nil && len(p.Trunks) == 0 && (p.VLANMode == "" || p.VLANMode == "trunk") {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// warnings are what the user should know before the plan is applied.
+func (c *compiler) warnings(groups []*group) []string {
+	var list []string
+	for _, o := range c.outcomes {
+		prefix := "session " + o.Name + ": "
+		for _, note := range o.Notes {
+			list = append(list, prefix+note)
+		}
+		if o.State != StateActive && o.State != StateWaiting {
+			continue
+		}
+		if !o.Session.Expires.IsZero() {
+			list = append(list, prefix+"expires is enforced by the next apply after "+o.Session.Expires.UTC().Format("2006-01-02T15:04:05Z")+": no agent runs")
+		}
+	}
+	for _, g := range groups {
+		bridge := c.snap.Bridges[g.bridge].Name
+		if g.target.port < 0 {
+			if names := c.rspanReceivers(g); len(names) > 0 {
+				list = append(list, "session "+g.sessions[0].Name+": on bridge "+bridge+" guests receive the copies too, because their ports trunk every VLAN: "+
+					strings.Join(names, ", ")+"; give these ports a tag or trunks")
+			}
+		}
+	}
+	for name := range c.tagged {
+		if !slices.ContainsFunc(c.outcomes, func(o *Outcome) bool { return o.Name == name }) {
+			list = append(list, "port "+c.names(c.tagged[name])+" is tagged for session "+name+", which does not exist")
+		}
+	}
+	slices.Sort(list)
+	return list
+}

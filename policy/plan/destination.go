@@ -1,0 +1,122 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"spanctl/policy"
+)
+
+// A target is where a session's copies go on one host: a local port, or an
+// RSPAN VLAN of every source's own bridge.
+type target struct {
+	port int32 // -1 for RSPAN
+	vlan int   // 0 for a port
+}
+
+// locate finds a session's only destination. It returns no target, and says
+// what is awaited, while the destination is not present.
+func (x *portIndex) locate(name string, d *policy.Destination) (t *target, awaited string, refusal *Refusal) {
+	if d.VLAN != 0 {
+		return &target{port: -1, vlan: d.VLAN}, "", nil
+	}
+	refuse := func(field, problem, remedy string) (*target, string, *Refusal) {
+		return nil, "", &Refusal{Session: name, Field: "destinations[0]" + field, Problem: problem, Remedy: remedy}
+	}
+	var found []int32
+	x.each(conditionsOf(d.Interface, d.VM, "", d.ExternalIDs), func(port int32) {
+		if !x.ports[port].Managed() {
+			found = append(found, port)
+		}
+	})
+	what := describeDestination(d)
+	if len(found) == 0 {
+		return nil, what + " is not present", nil
+	}
+	port := found[0]
+	switch {
+	case d.NIC != nil:
+		if guests := x.guestsOf(found, d.VM); len(guests) > 1 {
+			return refuse(".vm", fmt.Sprintf("%s is several guests: %s", what, strings.Join(guests, ", ")), "name one")
+		}
+		if *d.NIC >= len(found) {
+			return nil, fmt.Sprintf("%s has no NIC %d: it has %d", what, *d.NIC, len(found)), nil
+		}
+		slices.SortStableFunc(found, func(a, b int32) int { return cmp.Compare(x.ofport(a), x.ofport(b)) })
+		port = found[*d.NIC]
+	case len(found) > 1 && d.VM != "":
+		return refuse(".vm", fmt.Sprintf("%s has several NICs: %s", what, x.names(found)), "choose one with nic: N, or name its interface")
+	case len(found) > 1:
+		return refuse("", fmt.Sprintf("%s is several ports: %s", what, x.names(found)), "name one")
+	}
+	p := x.ports[port]
+	if typ := p.Interfaces; len(typ) == 1 {
+		if _, isReal := realTypes[typ[0].Type]; !isReal {
+			return refuse("", fmt.Sprintf("port %s is a %s port, which cannot be a local destination", p.Name, typ[0].Type), "name a guest's port")
+		}
+	}
+	role := x.roles[port]
+	if (role == policy.RoleUplink || role == policy.RoleHost) && !d.Dedicated {
+		kind := "a physical NIC or bond"
+		if role == policy.RoleHost {
+			kind = "an internal port of the host"
+		}
+		return refuse(".dedicated", fmt.Sprintf("port %s is %s: as a destination it carries nothing but copies", p.Name, kind),
+			"set dedicated: true if that is meant, or "+KeyRole+"=guest on its Interface if it is a guest's port")
+	}
+	return &target{port: port}, "", nil
+}
+
+func (x *portIndex) ofport(port int32) int {
+	if ifaces := x.ports[port].Interfaces; len(ifaces) > 0 {
+		return ifaces[0].OFPort
+	}
+	return 0
+}
+
+func (x *portIndex) names(ports []int32) string {
+	names := make([]string, len(ports))
+	for i, port := range ports {
+		names[i] = x.ports[port].Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// guestsOf lists the guests whose ids made the ports match the glob.
+func (x *portIndex) guestsOf(ports []int32, glob string) []string {
+	var guests []string
+	for _, port := range ports {
+		// A port may carry several ids of one guest: the first that matches
+		// stands for it.
+		x.values(port, fieldVM, func(v string) bool {
+			if !policy.Glob(glob, v) {
+				return true
+			}
+			if !slices.Contains(guests, v) {
+				guests = append(guests, v)
+			}
+			return false
+		})
+	}
+	return guests
+}
+
+// describeDestination says how the policy names a destination.
+func describeDestination(d *policy.Destination) string {
+	switch {
+	case d.VLAN != 0:
+		return fmt.Sprintf("vlan %d", d.VLAN)
+	case d.Interface != "":
+		return "interface " + d.Interface
+	case d.VM != "":
+		return "vm " + d.VM
+	}
+	pairs := make([]string, 0, len(d.ExternalIDs))
+	for k, v := range d.ExternalIDs {
+		pairs = append(pairs, k+"="+v)
+	}
+	slices.Sort(pairs)
+	return "external_ids " + strings.Join(pairs, ",")
+}

@@ -1,0 +1,175 @@
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// An Action is what a change does to a row. Its value is the symbol that
+// plans show.
+type Action string
+
+// The actions.
+const (
+	Create Action = "+"
+	Update Action = "~"
+	Delete Action = "-"
+)
+
+// A Delta is the old and the new content of a column.
+type Delta struct{ Old, New Value }
+
+// A Change is one step of a plan: a row that is made, changed or removed.
+type Change struct {
+	Action       Action
+	Table        Table
+	Bridge, Name string
+	// UUID is the row's own; empty for Create and for TableIntent.
+	UUID string
+	// Columns holds every column of a row that is made or removed, and the
+	// changed ones of a row that is changed.
+	Columns  map[string]Delta
+	Sessions []string
+	Tier     Tier
+	// Reason names why the change is made, Detail says it for people.
+	Reason Reason
+	Detail string
+}
+
+// Diff returns the changes that make rows of current into those of desired,
+// sorted as rows are. Equal inputs need no change. Of several current rows
+// with one key all but the first are removed.
+func Diff(current, desired []Row) []Change {
+	byKey := map[rowKey]*Row{}
+	var extra []*Row
+	for i := range current {
+		if r := &current[i]; byKey[r.key()] == nil {
+			byKey[r.key()] = r
+		} else {
+			extra = append(extra, r)
+		}
+	}
+	var missing []*Row
+	var changes []Change
+	for i := range desired {
+		want := &desired[i]
+		have, ok := byKey[want.key()]
+		if !ok {
+			missing = append(missing, want)
+			continue
+		}
+		delete(byKey, want.key())
+		changes = append(changes, update(have, want)...)
+	}
+	for _, r := range byKey {
+		extra = append(extra, r)
+	}
+	slices.SortFunc(extra, func(a, b *Row) int { return cmp.Or(compareRows(a, b), cmp.Compare(a.UUID, b.UUID)) })
+	for _, want := range missing {
+		at := slices.IndexFunc(extra, func(have *Row) bool { return renamed(have, want) })
+		if at < 0 {
+			changes = append(changes, create(want))
+			continue
+		}
+		changes = append(changes, update(extra[at], want)...)
+		extra = slices.Delete(extra, at, at+1)
+	}
+	for _, have := range extra {
+		changes = append(changes, remove(have))
+	}
+	slices.SortStableFunc(changes, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
+	})
+	return changes
+}
+
+// renamed reports whether two mirrors do the same under different names, so
+// that the row can go on without a gap in copying.
+func renamed(have, want *Row) bool {
+	if have.Table != TableMirror || want.Table != TableMirror || have.Bridge != want.Bridge {
+		return false
+	}
+	for _, col := range []string{colOutputPort, colOutputVLAN, colSelectVLAN} {
+		if !slices.Equal(have.Columns[col], want.Columns[col]) {
+			return false
+		}
+	}
+	return true
+}
+
+func create(want *Row) Change {
+	c := Change{Action: Create, Table: want.Table, Bridge: want.Bridge, Name: want.Name, Sessions: want.Sessions, Tier: want.Tier, Columns: map[string]Delta{}}
+	for col, v := range want.Columns {
+		c.Columns[col] = Delta{New: v}
+	}
+	return c
+}
+
+func remove(have *Row) Change {
+	c := Change{Action: Delete, Table: have.Table, Bridge: have.Bridge, Name: have.Name, UUID: have.UUID, Sessions: have.Sessions, Tier: have.Tier, Columns: map[string]Delta{}}
+	for col, v := range have.Columns {
+		c.Columns[col] = Delta{Old: v}
+	}
+	return c
+}
+
+// update returns one change, or none if the columns that want sets are equal.
+func update(have, want *Row) []Change {
+	c := Change{Action: Update, Table: want.Table, Bridge: want.Bridge, Name: want.Name, UUID: have.UUID, Sessions: want.Sessions, Tier: want.Tier, Columns: map[string]Delta{}}
+	for col, v := range want.Columns {
+		if !slices.Equal(have.Columns[col], v) {
+			c.Columns[col] = Delta{Old: have.Columns[col], New: v}
+		}
+	}
+	if have.Name != want.Name {
+		c.Columns[colName] = Delta{Old: Value{have.Name}, New: Value{want.Name}}
+	}
+	if len(c.Columns) == 0 {
+		return nil
+	}
+	return []Change{c}
+}
+
+// Patch carries changes out on rows: it is what package ovs makes OVSDB do,
+// on the model. Diff(rows, x) patches rows into x.
+func Patch(rows []Row, changes []Change) []Row {
+	result := slices.Clone(rows)
+	for _, c := range changes {
+		at := slices.IndexFunc(result, func(r Row) bool {
+			return r.Table == c.Table && r.Bridge == c.Bridge && r.UUID == c.UUID && (c.UUID != "" || r.Name == c.Name)
+		})
+		switch {
+		case c.Action == Create:
+			row := Row{Table: c.Table, Bridge: c.Bridge, Name: c.Name, Sessions: c.Sessions, Tier: c.Tier, Columns: map[string]Value{}}
+			for col, d := range c.Columns {
+				row.Columns[col] = d.New
+			}
+			result = append(result, row)
+		case at < 0:
+		case c.Action == Delete:
+			result = slices.Delete(result, at, at+1)
+		default:
+			row := &result[at]
+			row.Columns = maps.Clone(row.Columns)
+			row.Name, row.Sessions, row.Tier = c.Name, c.Sessions, c.Tier
+			for col, d := range c.Columns {
+				if col != colName {
+					row.Columns[col] = d.New
+				}
+			}
+		}
+	}
+	sortRows(result)
+	return result
+}
+
+var tableOrder = map[Table]int{TableIntent: 0, TablePort: 1, TableMirror: 2}
+
+func compareRows(a, b *Row) int {
+	return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
+}
+
+func sortRows(rows []Row) {
+	slices.SortStableFunc(rows, func(a, b Row) int { return compareRows(&a, &b) })
+}

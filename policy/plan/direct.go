@@ -1,0 +1,318 @@
+package plan
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A group is the sessions of one bridge that share a destination and ask for
+// the same treatment; it becomes one or more Mirror rows, of which a packet
+// that several of them select is copied once (OVS 3.1, one copy an output).
+type group struct {
+	bridge   int32
+	target   target
+	snaplen  int
+	strip    bool
+	sessions []*Outcome
+	rows     []Row
+}
+
+// place forms groups from the sessions that can copy, and refuses those that
+// find their destination in other use or no mirror slot left.
+func (c *compiler) place() []*group {
+	for {
+		groups := c.group()
+		for _, g := range groups {
+			g.rows = c.mirrorRows(g)
+		}
+		last, refusal := c.overLimit(groups)
+		if last == nil {
+			return groups
+		}
+		last.refuse(refusal)
+	}
+}
+
+// group assigns each active session to a group on each bridge that it copies.
+func (c *compiler) group() []*group {
+	var groups []*group
+	for _, o := range c.outcomes {
+		if o.State != StateActive {
+			continue
+		}
+		var joined, opened []*group
+		var refusal *Refusal
+		for _, bridge := range c.bridgesOf(o) {
+			want := &group{bridge: bridge, target: *o.target, snaplen: o.Session.Snaplen, strip: o.Session.StripVLAN}
+			if refusal = c.conflict(groups, want, o.Name); refusal != nil {
+				break
+			}
+			at := slices.IndexFunc(groups, func(g *group) bool { return g.bridge == bridge && g.target == want.target })
+			if at < 0 {
+				opened = append(opened, want)
+			} else {
+				joined = append(joined, groups[at])
+			}
+		}
+		if refusal != nil {
+			o.refuse(refusal)
+			continue
+		}
+		groups = append(groups, opened...)
+		for _, g := range append(joined, opened...) {
+			g.sessions = append(g.sessions, o)
+		}
+	}
+	return groups
+}
+
+// bridgesOf lists the bridges on which the session copies.
+func (c *compiler) bridgesOf(o *Outcome) []int32 {
+	var bridges []int32
+	for _, s := range o.selected.list {
+		if b := c.bridge[s.port]; len(bridges) == 0 || bridges[len(bridges)-1] != b {
+			bridges = append(bridges, b)
+		}
+	}
+	return bridges
+}
+
+// conflict finds what already outputs to the wanted destination with another
+// treatment: of two mirrors with one output only one is in force (OVS 3.1).
+func (c *compiler) conflict(groups []*group, want *group, name string) *Refusal {
+	refuse := func(field, other, theirs, ours string) *Refusal {
+		return &Refusal{
+			Session: name, Field: field, Tier: TierFlow,
+			Problem: fmt.Sprintf("%s already sends %s to the same destination and this session wants %s: that needs the flow tier, which this version of spanctl does not have", other, theirs, ours),
+			Remedy:  "use the same " + field + ", or another destination",
+		}
+	}
+	for _, g := range groups {
+		if g.bridge != want.bridge || g.target != want.target {
+			continue
+		}
+		other := fmt.Sprintf("session %q", g.sessions[0].Name)
+		if g.snaplen != want.snaplen {
+			return refuse("snaplen", other, snapText(g.snaplen), snapText(want.snaplen))
+		}
+		if g.strip != want.strip {
+			return refuse("strip_vlan", other, tagText(g.strip), tagText(want.strip))
+		}
+	}
+	bridge := &c.snap.Bridges[want.bridge]
+	for m := range bridge.Mirrors {
+		mirror := &bridge.Mirrors[m]
+		if (mirror.Managed() && !c.kept(mirror)) || !c.outputs(mirror, want.target) {
+			continue
+		}
+		other := fmt.Sprintf("foreign mirror %q of bridge %s", mirror.Name, bridge.Name)
+		if mirror.Managed() {
+			other = fmt.Sprintf("mirror %q of bridge %s", mirror.Name, bridge.Name)
+		}
+		if mirror.Filter != "" {
+			return refuse("destinations[0]", other, "filtered copies", "its own")
+		}
+		if mirror.Snaplen != want.snaplen {
+			return refuse("snaplen", other, snapText(mirror.Snaplen), snapText(want.snaplen))
+		}
+	}
+	return nil
+}
+
+// outputs reports whether the mirror sends to the target.
+func (c *compiler) outputs(m *Mirror, t target) bool {
+	if t.port < 0 {
+		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == t.vlan
+	}
+	return m.OutputPort == c.ports[t.port].Name
+}
+
+func snapText(n int) string {
+	if n == 0 {
+		return "whole packets"
+	}
+	return fmt.Sprintf("copies cut to %d bytes", n)
+}
+
+func tagText(strip bool) string {
+	if strip {
+		return "copies without their VLAN tag"
+	}
+	return "copies with their VLAN tags"
+}
+
+// overLimit finds a bridge with more mirrors than OVS installs, and the
+// session that has to give way.
+func (c *compiler) overLimit(groups []*group) (*Outcome, *Refusal) {
+	for b := range c.snap.Bridges {
+		bridge := &c.snap.Bridges[b]
+		others, ours := 0, 0
+		for m := range bridge.Mirrors {
+			if mirror := &bridge.Mirrors[m]; !mirror.Managed() || c.kept(mirror) {
+				others++
+			}
+		}
+		var last *Outcome
+		for _, g := range groups {
+			if g.bridge != int32(b) {
+				continue
+			}
+			ours += len(g.rows)
+			for _, o := range g.sessions {
+				if last == nil || slices.Index(c.outcomes, o) > slices.Index(c.outcomes, last) {
+					last = o
+				}
+			}
+		}
+		if last != nil && others+ours > MirrorLimit {
+			return last, &Refusal{
+				Session: last.Name, Field: "sources",
+				Problem: fmt.Sprintf("bridge %s would have %d mirrors (%d of them not of these sessions), and OVS installs %d a bridge",
+					bridge.Name, others+ours, others, MirrorLimit),
+				Remedy: "share destinations and VLAN sets between sessions, or remove other mirrors",
+			}
+		}
+	}
+	return nil, nil
+}
+
+// mirrorRows builds the Mirror rows of a group: one that selects all where
+// that says the same, and one for each VLAN set that the other selections need.
+func (c *compiler) mirrorRows(g *group) []Row {
+	list, every := c.merge(g)
+	var rows []Row
+	if every.from != nil && every.from == every.to && c.selectAllIsExact(g) {
+		row := c.mirror(g, every.from)
+		row.Columns[colSelectAll] = boolValue(true)
+		rows = append(rows, row)
+		rest := list[:0:0]
+		for _, s := range list {
+			if c.vlans.covers(every.from, s.from) {
+				s.from = nil
+			}
+			if c.vlans.covers(every.from, s.to) {
+				s.to = nil
+			}
+			if s.from != nil || s.to != nil {
+				rest = append(rest, s)
+			}
+		}
+		list = rest
+	}
+	for _, set := range c.vlanRows(list) {
+		row := c.mirror(g, set.vlans)
+		row.Columns[colSelectSrc] = c.portNames(set.from)
+		row.Columns[colSelectDst] = c.portNames(set.to)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// merge unites the selections of a group's sessions on its bridge.
+func (c *compiler) merge(g *group) ([]source, universal) {
+	var every universal
+	var lists [][]source
+	for _, o := range g.sessions {
+		first, _ := slices.BinarySearchFunc(o.selected.list, c.first[g.bridge], bySource)
+		end, _ := slices.BinarySearchFunc(o.selected.list, c.first[g.bridge+1], bySource)
+		lists = append(lists, o.selected.list[first:end])
+		u := o.selected.every[g.bridge]
+		every.from = c.vlans.union(every.from, u.from)
+		every.to = c.vlans.union(every.to, u.to)
+	}
+	if len(lists) == 1 {
+		return lists[0], every
+	}
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b source) int { return cmp.Compare(a.port, b.port) })
+	merged := all[:0]
+	for _, s := range all {
+		if n := len(merged); n > 0 && merged[n-1].port == s.port {
+			merged[n-1].from = c.vlans.union(merged[n-1].from, s.from)
+			merged[n-1].to = c.vlans.union(merged[n-1].to, s.to)
+		} else {
+			merged = append(merged, s)
+		}
+	}
+	return merged, every
+}
+
+func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
+
+// selectAllIsExact reports whether select_all selects on the group's bridge
+// what the feedback rule allows: OVS counts every port in, so none may be
+// another session's destination (what its guest sends would be copied), a
+// tunnel, or a port that is told to have no role.
+func (c *compiler) selectAllIsExact(g *group) bool {
+	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
+		if c.isDest[port] && port != g.target.port {
+			return false
+		}
+		if c.roles[port] == roleNone && !isPatch(c.ports[port]) {
+			return false
+		}
+	}
+	return true
+}
+
+// isPatch reports whether the port is a patch port. OVS mirrors neither act
+// where packets enter by one nor where they leave by one (OVS 3.1), so that
+// select_all with patch ports selects what it does without them.
+func isPatch(p *Port) bool { return len(p.Interfaces) == 1 && p.Interfaces[0].Type == "patch" }
+
+// mirror is a Mirror row of the group that selects nothing yet.
+func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
+	sessions := make([]string, len(g.sessions))
+	for i, o := range g.sessions {
+		sessions[i] = o.Name
+	}
+	slices.Sort(sessions)
+	row := Row{
+		Table: TableMirror, Bridge: c.snap.Bridges[g.bridge].Name, Name: mirrorName(sessions[0], vlans),
+		Sessions: sessions, Tier: TierDirect,
+		Columns: map[string]Value{
+			colSelectAll:  boolValue(false),
+			colSelectSrc:  nil,
+			colSelectDst:  nil,
+			colSelectVLAN: rangesValue(vlans.ranges),
+			colOutputPort: nil,
+			colOutputVLAN: intValue(g.target.vlan),
+			colSnaplen:    intValue(g.snaplen),
+			colIDs:        managedIDs(sessions),
+		},
+	}
+	if g.target.port >= 0 {
+		row.Columns[colOutputPort] = Value{c.ports[g.target.port].Name}
+	}
+	if c.snap.MirrorFilter {
+		row.Columns[colFilter] = nil
+	}
+	return row
+}
+
+// mirrorName names a Mirror for the session and the VLANs that it serves, so
+// that names do not shift when another row goes.
+func mirrorName(session string, vlans *vlanSet) string {
+	name := "spanctl-" + session
+	if vlans.all() {
+		return name
+	}
+	suffix := vlans.ranges.String()
+	if len(suffix) > 24 {
+		sum := sha256.Sum256([]byte(suffix))
+		suffix = hex.EncodeToString(sum[:4])
+	}
+	return name + "-v" + strings.ReplaceAll(suffix, ",", ".")
+}
+
+func (c *compiler) portNames(ports []int32) Value {
+	names := make(Value, len(ports))
+	for i, port := range ports {
+		names[i] = c.ports[port].Name
+	}
+	return names
+}

@@ -1,0 +1,56 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"spanctl/policy"
+)
+
+// Intent is what is wanted: every session by name, stored ones and those that
+// a request adds or changes.
+type Intent map[string]Wanted
+
+// Wanted is one session of an Intent.
+type Wanted struct {
+	// Session is nil if the stored text could not be read; Err then says why.
+	Session *policy.Session
+	Err     error
+	// Stored is the text that OVSDB holds, empty for a new session; Raw is the
+	// text that it should hold. A session whose texts differ is changed.
+	Stored, Raw string
+}
+
+func (w Wanted) changed() bool { return w.Stored != w.Raw }
+
+// StoredIntent reads the intent that OVSDB holds. Sessions that cannot be read
+// stay in it, with their error.
+func StoredIntent(snap *Snapshot) Intent {
+	intent := Intent{}
+	for name, raw := range snap.Intent {
+		w := Wanted{Stored: raw, Raw: raw}
+		if !policy.ValidSessionName(name) {
+			w.Err = fmt.Errorf("session name %q is not valid", name)
+		} else if session, err := policy.ParseSession(KeyIntentPrefix+name, []byte(raw)); err != nil {
+			w.Err = err
+		} else {
+			w.Session = session
+		}
+		intent[name] = w
+	}
+	return intent
+}
+
+// Put adds the session, or puts it in the place of the one of that name.
+func (in Intent) Put(name string, session *policy.Session) error {
+	raw, err := session.Canonical()
+	if err != nil {
+		return fmt.Errorf("session %q: %w", name, err)
+	}
+	in[name] = Wanted{Session: session, Stored: in[name].Stored, Raw: string(raw)}
+	return nil
+}
+
+// Names lists the sessions, sorted.
+func (in Intent) Names() []string { return slices.Sorted(maps.Keys(in)) }

@@ -1,0 +1,92 @@
+package plan
+
+import (
+	"iter"
+	"time"
+
+	"spanctl/policy"
+)
+
+// A State is what becomes of a session. Compile knows all but StateDegraded,
+// which only looking at the switch can tell.
+type State string
+
+// The states of architecture.md.
+const (
+	StateActive   State = "active"
+	StateWaiting  State = "waiting"
+	StateDegraded State = "degraded"
+	StateDisabled State = "disabled"
+	StateExpired  State = "expired"
+	StateInvalid  State = "invalid"
+	StateRefused  State = "refused"
+)
+
+// An Outcome is what compiling made of one session.
+type Outcome struct {
+	Name    string
+	Session *policy.Session // nil if invalid
+	State   State
+	// Reason says why the session is not active.
+	Reason string
+	Tier   Tier
+	// Refusals are all reasons of StateRefused.
+	Refusals []*Refusal
+	// Notes are what the user should know about a session that compiles.
+	Notes []string
+	// Bridge and Destination are where copies go: a Port, or an RSPAN VLAN
+	// (Bridge is then empty). Both are empty while the destination is absent.
+	Bridge, Destination string
+
+	changed  bool
+	index    *portIndex
+	selected selection
+	target   *target
+}
+
+// A SourcePort is one port that a session wants copied.
+type SourcePort struct {
+	Bridge   *Bridge
+	Port     *Port
+	From, To bool // sent by the port's owner, sent to it
+}
+
+// Sources yields the ports that are present and wanted, bridge by bridge.
+func (o *Outcome) Sources() iter.Seq[SourcePort] {
+	return func(yield func(SourcePort) bool) {
+		for _, s := range o.selected.list {
+			bridge := &o.index.snap.Bridges[o.index.bridge[s.port]]
+			if !yield(SourcePort{bridge, o.index.ports[s.port], s.from != nil, s.to != nil}) {
+				return
+			}
+		}
+	}
+}
+
+// SourceCount is how many ports Sources yields.
+func (o *Outcome) SourceCount() int { return len(o.selected.list) }
+
+func (o *Outcome) is(state State, reason string) {
+	o.State, o.Reason = state, reason
+}
+
+func (o *Outcome) refuse(refusals ...*Refusal) {
+	o.Refusals = append(o.Refusals, refusals...)
+	o.is(StateRefused, o.Refusals[0].Error())
+}
+
+// newOutcome decides what can be decided without the switch.
+func newOutcome(name string, w Wanted, now time.Time) *Outcome {
+	o := &Outcome{Name: name, Session: w.Session, Tier: TierDirect, changed: w.changed()}
+	switch {
+	case w.Err != nil:
+		o.is(StateInvalid, w.Err.Error())
+	case w.Session.Expired(now):
+		o.is(StateExpired, "expired at "+w.Session.Expires.UTC().Format(time.RFC3339))
+	case !w.Session.On():
+		o.is(StateDisabled, "enabled is false")
+	default:
+		o.is(StateActive, "")
+	}
+	return o
+}

@@ -1,0 +1,82 @@
+package plan
+
+import (
+	"slices"
+	"time"
+)
+
+// FormatVersion is the version of a plan's JSON form.
+const FormatVersion = 1
+
+// A Plan is the changes that put an intent in force on a snapshot.
+type Plan struct {
+	// Base is the snapshot that the plan was made from, and holds against.
+	Base *Snapshot
+	// Changes are sorted; the order is for people, all are made at once.
+	Changes  []Change
+	Outcomes []*Outcome
+	Warnings []string
+}
+
+// Empty reports whether nothing has to be done.
+func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
+
+// Outcome finds the outcome of a session, nil if the intent has none of that
+// name.
+func (p *Plan) Outcome(name string) *Outcome {
+	for _, o := range p.Outcomes {
+		if o.Name == name {
+			return o
+		}
+	}
+	return nil
+}
+
+// Refused returns why the named sessions cannot be compiled, nil if they can.
+// Its error is a Refusals.
+func (p *Plan) Refused(names []string) error {
+	var refusals Refusals
+	for _, o := range p.Outcomes {
+		if slices.Contains(names, o.Name) {
+			refusals = append(refusals, o.Refusals...)
+		}
+	}
+	if len(refusals) == 0 {
+		return nil
+	}
+	return refusals
+}
+
+// Make compiles the intent and compares the result with the snapshot.
+func Make(snap *Snapshot, intent Intent, now time.Time) *Plan {
+	desired := Compile(snap, intent, now)
+	changes := Diff(current(snap, desired.Rows), desired.Rows)
+	explain(changes, intent, desired.Outcomes)
+	changes = append(changes, follow(snap, changes, desired.Rows)...)
+	return &Plan{Base: snap, Changes: changes, Outcomes: desired.Outcomes, Warnings: desired.Warnings}
+}
+
+// current returns the rows of a snapshot that plans may change: the stored
+// intent, our mirrors, and of the foreign ports those that desired sets.
+func current(snap *Snapshot, desired []Row) []Row {
+	var rows []Row
+	for name, raw := range snap.Intent {
+		rows = append(rows, intentRow(name, raw))
+	}
+	for b := range snap.Bridges {
+		bridge := &snap.Bridges[b]
+		for m := range bridge.Mirrors {
+			if bridge.Mirrors[m].Managed() {
+				rows = append(rows, mirrorRow(bridge, &bridge.Mirrors[m], snap.MirrorFilter))
+			}
+		}
+	}
+	for i := range desired {
+		if want := &desired[i]; want.Table == TablePort {
+			bridge := snap.Bridge(want.Bridge)
+			rows = append(rows, portRow(bridge, bridge.Port(want.Name)))
+		}
+	}
+	sortRows(rows)
+	return rows
+}

@@ -1,0 +1,120 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Reason names why a change is made.
+type Reason string
+
+// The reasons.
+const (
+	ReasonNew      Reason = "session-new"
+	ReasonChanged  Reason = "session-changed"
+	ReasonDeleted  Reason = "session-deleted"
+	ReasonDisabled Reason = "session-disabled"
+	ReasonExpired  Reason = "session-expired"
+	ReasonWaiting  Reason = "session-waiting"
+	ReasonPorts    Reason = "ports-changed"
+	ReasonMissing  Reason = "row-missing"
+	ReasonDrift    Reason = "drift"
+	ReasonOrphan   Reason = "orphan"
+	ReasonTags     Reason = "vlan-tags"
+	ReasonGiveBack Reason = "give-back"
+	ReasonFollow   Reason = "running-connections"
+)
+
+// explain sets the reasons of the changes that Diff found.
+func explain(changes []Change, intent Intent, outcomes []*Outcome) {
+	byName := map[string]*Outcome{}
+	for _, o := range outcomes {
+		byName[o.Name] = o
+	}
+	for i := range changes {
+		c := &changes[i]
+		switch c.Table {
+		case TableIntent:
+			c.Reason, c.Detail = explainIntent(c)
+		case TablePort:
+			c.Reason, c.Detail = explainPort(c)
+		case TableMirror:
+			c.Reason, c.Detail = explainMirror(c, intent, byName)
+		}
+	}
+}
+
+func explainIntent(c *Change) (Reason, string) {
+	switch c.Action {
+	case Create:
+		return ReasonNew, "new session"
+	case Delete:
+		return ReasonDeleted, "session deleted"
+	}
+	return ReasonChanged, "session changed"
+}
+
+func explainPort(c *Change) (Reason, string) {
+	mode := c.Columns[colVLANMode]
+	if len(c.Sessions) == 0 || len(c.Columns[colIDs].New) == 0 {
+		return ReasonGiveBack, "destination no longer: the port gets its own VLAN mode back"
+	}
+	if slices.Equal(mode.New, Value{modeFor(true)}) {
+		return ReasonTags, "strip_vlan: copies lose their outermost tag; the old mode is kept in external_ids"
+	}
+	return ReasonTags, "copies keep the tags they had; the old mode is kept in external_ids"
+}
+
+func explainMirror(c *Change, intent Intent, byName map[string]*Outcome) (Reason, string) {
+	for _, name := range c.Sessions {
+		w, ok := intent[name]
+		if !ok {
+			continue
+		}
+		if o := byName[name]; c.Action == Delete && o.State != StateActive {
+			reason := map[State]Reason{StateDisabled: ReasonDisabled, StateExpired: ReasonExpired, StateWaiting: ReasonWaiting}[o.State]
+			return reason, fmt.Sprintf("session %s is %s: %s", name, o.State, o.Reason)
+		}
+		if w.changed() {
+			if w.Stored == "" {
+				return ReasonNew, fmt.Sprintf("session %s is new", name)
+			}
+			return ReasonChanged, fmt.Sprintf("session %s is changed", name)
+		}
+	}
+	if c.Action == Create {
+		return ReasonMissing, fmt.Sprintf("session %s wants it and it is not there", strings.Join(c.Sessions, ","))
+	}
+	if c.Action == Delete {
+		if len(c.Sessions) == 0 {
+			return ReasonOrphan, "serves no session"
+		}
+		if _, ok := intent[c.Sessions[0]]; !ok {
+			return ReasonDeleted, fmt.Sprintf("session %s is deleted", strings.Join(c.Sessions, ","))
+		}
+		return ReasonOrphan, "no longer needed"
+	}
+	for _, name := range sessionsIn(c.Columns[colIDs].Old) {
+		if !slices.Contains(c.Sessions, name) {
+			return ReasonDeleted, fmt.Sprintf("session %s no longer shares it", name)
+		}
+	}
+	for col, d := range c.Columns {
+		gone := col == colOutputPort && len(d.Old) == 0 // the Port was deleted under it
+		if col != colSelectSrc && col != colSelectDst && !gone {
+			return ReasonDrift, "not as spanctl left it"
+		}
+	}
+	return ReasonPorts, "ports came or went"
+}
+
+// sessionsIn reads the sessions from the atoms of an external_ids column.
+func sessionsIn(ids Value) []string {
+	for _, atom := range ids {
+		if list, ok := strings.CutPrefix(atom, KeySession+"="); ok {
+			return splitNames(list)
+		}
+	}
+	return nil
+}

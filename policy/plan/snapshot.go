@@ -1,0 +1,143 @@
+package plan
+
+import (
+	"strings"
+
+	"spanctl/policy"
+)
+
+// The external_ids keys by which OVSDB carries what is ours.
+const (
+	// KeyManaged marks rows that spanctl made; rows without it are foreign.
+	KeyManaged = "spanctl-managed"
+	// KeySession names the sessions that a row serves, comma separated.
+	KeySession = "spanctl-session"
+	// KeySavedPrefix precedes the name of a column of a borrowed port; the
+	// value is what the column held before spanctl set it.
+	KeySavedPrefix = "spanctl-saved-"
+	// KeyRole on an Interface or Port overrides its guessed role.
+	KeyRole = "spanctl-role"
+	// KeyTag on an Interface adds it to the sources of the sessions it names,
+	// comma separated.
+	KeyTag = "spanctl"
+	// KeyIntentPrefix precedes a session's name in Open_vSwitch.external_ids.
+	KeyIntentPrefix = "spanctl/session/"
+	// KeyRevision in Open_vSwitch.external_ids is a number that every
+	// transaction of spanctl raises, so that two writers cannot both change
+	// what they saw. It is there while there is intent or a row of ours.
+	KeyRevision = "spanctl/revision"
+)
+
+// MirrorLimit is how many mirrors one bridge carries: OVS accepts the 33rd row
+// and silently does not install it (MAX_MIRRORS, OVS 2.13 to 3.7).
+const MirrorLimit = 32
+
+// A Snapshot is what OVSDB said at one moment, as far as planning needs it.
+// References are resolved to names: Port names are unique in a database
+// (ovs-vswitchd.conf.db(5)).
+type Snapshot struct {
+	// Root is the UUID of the Open_vSwitch row.
+	Root string
+	// OVSVersion is Open_vSwitch.ovs_version, empty if ovs-vswitchd never ran.
+	OVSVersion string
+	// Revision is the number under KeyRevision, empty if there is none.
+	Revision string
+	// MirrorFilter tells whether Mirror has the column filter (OVS 3.4).
+	MirrorFilter bool
+	// Intent is the stored intent: raw JSON by session name.
+	Intent map[string]string
+	// Bridges are sorted by name.
+	Bridges []Bridge
+}
+
+// A Bridge is a Bridge row with its Ports (sorted by name) and its Mirrors
+// (sorted by name, then UUID).
+type Bridge struct {
+	UUID         string
+	Name         string
+	DatapathType string
+	Ports        []Port
+	Mirrors      []Mirror
+}
+
+// A Port is a Port row with its Interfaces (sorted by name).
+type Port struct {
+	UUID        string
+	Name        string
+	Interfaces  []Interface
+	Tag         *int
+	Trunks      policy.Ranges
+	VLANMode    string
+	ExternalIDs map[string]string
+}
+
+// An Interface is an Interface row.
+type Interface struct {
+	UUID string
+	Name string
+	Type string
+	// Driver is status:driver_name, empty where the datapath gives none.
+	Driver string
+	// OFPort is 0 while unknown and -1 where the interface could not be added.
+	OFPort      int
+	MACInUse    string
+	Error       string
+	LinkState   string
+	IfIndex     int
+	ExternalIDs map[string]string
+}
+
+// A Mirror is a Mirror row. Its selections are sorted Port names; references
+// to ports that are gone are not in them (they are weak, RFC 7047 section 3.2).
+type Mirror struct {
+	UUID        string
+	Name        string
+	SelectAll   bool
+	SelectSrc   []string
+	SelectDst   []string
+	SelectVLANs policy.Ranges
+	OutputPort  string
+	OutputVLAN  *int
+	Snaplen     int
+	Filter      string
+	ExternalIDs map[string]string
+}
+
+// Managed reports whether spanctl made the row.
+func (m *Mirror) Managed() bool { return m.ExternalIDs[KeyManaged] == "true" }
+
+// Managed reports whether spanctl made the row.
+func (p *Port) Managed() bool { return p.ExternalIDs[KeyManaged] == "true" }
+
+// Sessions lists the sessions that the row serves.
+func (m *Mirror) Sessions() []string { return splitNames(m.ExternalIDs[KeySession]) }
+
+// Port finds a port of the bridge by name, nil if there is none.
+func (b *Bridge) Port(name string) *Port {
+	for i := range b.Ports {
+		if b.Ports[i].Name == name {
+			return &b.Ports[i]
+		}
+	}
+	return nil
+}
+
+// Bridge finds a bridge by name, nil if there is none.
+func (s *Snapshot) Bridge(name string) *Bridge {
+	for i := range s.Bridges {
+		if s.Bridges[i].Name == name {
+			return &s.Bridges[i]
+		}
+	}
+	return nil
+}
+
+func splitNames(list string) []string {
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
