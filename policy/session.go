@@ -26,7 +26,7 @@ type Session struct {
 	Include      []Match       `json:"include,omitempty" jsonschema:"description=Only packets that match one of these are copied; default everything"`
 	Exclude      []Match       `json:"exclude,omitempty" jsonschema:"description=Packets that match one of these are not copied; wins over include"`
 	Destinations []Destination `json:"destinations" jsonschema:"description=Where the copies go: each destination gets one,minItems=1"`
-	Balance      Balance       `json:"balance,omitempty" jsonschema:"description=flow: the destinations share the copies; all packets of one connection go to one of them"`
+	Balance      Balance       `json:"balance,omitempty" jsonschema:"description=flow: the destinations share the copies; all packets of one connection go to one of them,enum=flow"`
 	Sample       Sample        `json:"sample,omitzero" jsonschema:"description=1/N keeps one connection in N"`
 	Snaplen      int           `json:"snaplen,omitempty" jsonschema:"description=Longer copies are cut to this many bytes; default whole packets,minimum=14,maximum=65535"`
 	StripVLAN    bool          `json:"strip_vlan,omitempty" jsonschema:"description=Copies lose their outermost VLAN tag"`
@@ -72,12 +72,12 @@ const (
 // everything. Interface, VM, Bridge and the values of ExternalIDs are globs.
 type Selector struct {
 	Role        Role              `json:"role,omitempty" jsonschema:"description=all guest (VIFs) uplink (physical NICs and bonds) or host (the bridge's own internal ports),enum=all,enum=guest,enum=uplink,enum=host"`
-	Interface   string            `json:"interface,omitempty" jsonschema:"description=Interface or port name (glob)"`
-	VM          string            `json:"vm,omitempty" jsonschema:"description=Guest by UUID or name (glob)"`
-	ExternalIDs map[string]string `json:"external_ids,omitempty" jsonschema:"description=Keys and globs that the Interface or Port row's external_ids match"`
-	MAC         string            `json:"mac,omitempty" jsonschema:"description=The guest's MAC address"`
-	Bridge      string            `json:"bridge,omitempty" jsonschema:"description=Only ports of these bridges (glob)"`
-	VLANs       Ranges            `json:"vlans,omitempty" jsonschema:"description=Only packets in these VLANs (numbers and ranges; 0 is untagged)"`
+	Interface   string            `json:"interface,omitempty" as:"glob" jsonschema:"description=Interface or port name (glob)"`
+	VM          string            `json:"vm,omitempty" as:"glob" jsonschema:"description=Guest by UUID or name (glob)"`
+	ExternalIDs map[string]string `json:"external_ids,omitempty" as:"globs" jsonschema:"description=Keys and globs that the Interface or Port row's external_ids match"`
+	MAC         string            `json:"mac,omitempty" as:"mac" jsonschema:"description=The guest's MAC address"`
+	Bridge      string            `json:"bridge,omitempty" as:"glob" jsonschema:"description=Only ports of these bridges (glob)"`
+	VLANs       Ranges            `json:"vlans,omitempty" as:"vlans" jsonschema:"description=Only packets in these VLANs (numbers and ranges; 0 is untagged)"`
 	Direction   Direction         `json:"direction,omitempty" jsonschema:"description=both (default) from (sent by the port's owner) or to (sent to it),enum=both,enum=from,enum=to"`
 }
 
@@ -89,13 +89,13 @@ type Match struct {
 	Src       netip.Prefix `json:"src,omitzero" jsonschema:"description=Source address (CIDR)"`
 	Dst       netip.Prefix `json:"dst,omitzero" jsonschema:"description=Destination address (CIDR)"`
 	Net       netip.Prefix `json:"net,omitzero" jsonschema:"description=Source or destination address (CIDR)"`
-	SrcPort   Ranges       `json:"src_port,omitempty" jsonschema:"description=Source port: a number or range or list of them"`
-	DstPort   Ranges       `json:"dst_port,omitempty" jsonschema:"description=Destination port: a number or range or list of them"`
-	Port      Ranges       `json:"port,omitempty" jsonschema:"description=Source or destination port: a number or range or list of them"`
-	VLAN      Ranges       `json:"vlan,omitempty" jsonschema:"description=VLAN: a number or range or list of them (0 is untagged)"`
-	SrcMAC    string       `json:"src_mac,omitempty" jsonschema:"description=Source MAC address"`
-	DstMAC    string       `json:"dst_mac,omitempty" jsonschema:"description=Destination MAC address"`
-	MAC       string       `json:"mac,omitempty" jsonschema:"description=Source or destination MAC address"`
+	SrcPort   Ranges       `json:"src_port,omitempty" as:"ports" jsonschema:"description=Source port: a number or range or list of them"`
+	DstPort   Ranges       `json:"dst_port,omitempty" as:"ports" jsonschema:"description=Destination port: a number or range or list of them"`
+	Port      Ranges       `json:"port,omitempty" as:"ports" jsonschema:"description=Source or destination port: a number or range or list of them"`
+	VLAN      Ranges       `json:"vlan,omitempty" as:"vlans" jsonschema:"description=VLAN: a number or range or list of them (0 is untagged)"`
+	SrcMAC    string       `json:"src_mac,omitempty" as:"mac" jsonschema:"description=Source MAC address"`
+	DstMAC    string       `json:"dst_mac,omitempty" as:"mac" jsonschema:"description=Destination MAC address"`
+	MAC       string       `json:"mac,omitempty" as:"mac" jsonschema:"description=Source or destination MAC address"`
 	DSCP      *uint8       `json:"dscp,omitempty" jsonschema:"description=Differentiated services code point,minimum=0,maximum=63"`
 }
 
@@ -111,10 +111,10 @@ const BalanceFlow Balance = "flow"
 // ExternalIDs, ERSPAN, GRE, VXLAN, Geneve and VLAN is set. Interface, VM and
 // the values of ExternalIDs are globs that must select one port.
 type Destination struct {
-	Interface   string            `json:"interface,omitempty" jsonschema:"description=A local port by interface or port name"`
-	VM          string            `json:"vm,omitempty" jsonschema:"description=A guest's port by the guest's UUID or name"`
+	Interface   string            `json:"interface,omitempty" as:"glob" jsonschema:"description=A local port by interface or port name"`
+	VM          string            `json:"vm,omitempty" as:"glob" jsonschema:"description=A guest's port by the guest's UUID or name"`
 	NIC         *int              `json:"nic,omitempty" jsonschema:"description=Which NIC of the guest: from 0 by ofport order,minimum=0"`
-	ExternalIDs map[string]string `json:"external_ids,omitempty" jsonschema:"description=A local port by external_ids of its Interface or Port row"`
+	ExternalIDs map[string]string `json:"external_ids,omitempty" as:"globs" jsonschema:"description=A local port by external_ids of its Interface or Port row"`
 	Dedicated   bool              `json:"dedicated,omitempty" jsonschema:"description=Needed to take a physical NIC or an internal port: it then carries copies only"`
 	ERSPAN      *ERSPAN           `json:"erspan,omitempty" jsonschema:"description=An ERSPAN tunnel"`
 	GRE         *GRE              `json:"gre,omitempty" jsonschema:"description=A GRE tunnel"`
@@ -156,9 +156,9 @@ type ERSPAN struct {
 // GRE is a destination behind a GRE tunnel; without Key it carries none.
 type GRE struct {
 	Tunnel
-	Key     *uint32 `json:"key,omitempty" jsonschema:"description=GRE key"`
+	Key     *uint32 `json:"key,omitempty" jsonschema:"description=GRE key,minimum=0,maximum=4294967295"`
 	Seq     bool    `json:"seq,omitempty" jsonschema:"description=Send sequence numbers"`
-	PSKFile string  `json:"psk_file,omitempty" jsonschema:"description=File on the host with the IPsec pre-shared key"`
+	PSKFile string  `json:"psk_file,omitempty" as:"file" jsonschema:"description=File on the host with the IPsec pre-shared key"`
 }
 
 // VXLAN is a destination behind a VXLAN or Geneve tunnel. VNI 0 is the
@@ -167,5 +167,5 @@ type VXLAN struct {
 	Tunnel
 	VNI     int    `json:"vni,omitempty" jsonschema:"description=Virtual network identifier,minimum=0,maximum=16777215"`
 	Port    int    `json:"port,omitempty" jsonschema:"description=UDP port of the collector; default the protocol's own,minimum=1,maximum=65535"`
-	PSKFile string `json:"psk_file,omitempty" jsonschema:"description=File on the host with the IPsec pre-shared key"`
+	PSKFile string `json:"psk_file,omitempty" as:"file" jsonschema:"description=File on the host with the IPsec pre-shared key"`
 }

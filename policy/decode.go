@@ -1,0 +1,302 @@
+package policy
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// A decoder fills Go values from nodes, and collects all that is wrong.
+type decoder struct {
+	file string
+	errs []Error
+	left int // nodes that may still be visited: aliases multiply them
+	// open are the nodes of a truncated text that may go on where it was
+	// truncated: what they lack is no error. See salvage.
+	open map[*node]bool
+}
+
+func (d *decoder) report(n *node, p *path, is *problem) {
+	d.errs = append(d.errs, Error{
+		File: d.file, Line: n.line, Column: n.column,
+		Path: p.String(), Problem: is.wrong, Remedy: is.right,
+	})
+}
+
+// wrongKind reports a node of a kind that does not fit. What a truncated text
+// ends in may have become a fitting one.
+func (d *decoder) wrongKind(n *node, p *path, right string) {
+	switch {
+	case d.open[n]:
+	case n.kind == kindNull:
+		d.report(n, p, problemf("give it one or remove the field", "has no value"))
+	default:
+		d.report(n, p, problemf(right, "is %s", n.kind.what()))
+	}
+}
+
+// visit counts a node against the budget.
+func (d *decoder) visit(n *node, p *path) bool {
+	if d.left--; d.left == -1 {
+		d.report(n, p, tooMany)
+	}
+	return d.left >= 0
+}
+
+// value decodes n into v, which is settable; f describes the field that the
+// value belongs to.
+func (d *decoder) value(v reflect.Value, n *node, p *path, f *field) {
+	if !d.visit(n, p) {
+		return
+	}
+	t := v.Type()
+	if parse, ok := textTypes[t]; ok {
+		if text, ok := d.text(n, p); ok {
+			value, is := parse(text)
+			d.set(v, reflect.ValueOf(value), n, p, is)
+		}
+		return
+	}
+	switch {
+	case t == rangesType:
+		d.ranges(v, n, p, f)
+	case t.Kind() == reflect.Pointer:
+		inner := reflect.New(t.Elem())
+		before := len(d.errs)
+		d.value(inner.Elem(), n, p, f)
+		if len(d.errs) == before || t.Elem().Kind() == reflect.Struct {
+			v.Set(inner)
+		}
+	case t.Kind() == reflect.Struct:
+		d.object(v, n, p)
+	case t.Kind() == reflect.Slice:
+		d.list(v, n, p, f)
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
+		d.texts(v, n, p, f)
+	case t.Kind() == reflect.Map:
+		d.sessions(v, n, p, f)
+	case t.Kind() == reflect.Bool:
+		d.boolean(v, n, p)
+	case t.Kind() == reflect.String:
+		d.word(v, n, p, f)
+	default:
+		d.number(v, n, p, f)
+	}
+}
+
+// set stores a parsed value or reports why there is none.
+func (d *decoder) set(v, value reflect.Value, n *node, p *path, is *problem) {
+	if is != nil {
+		if !d.open[n] {
+			d.report(n, p, is)
+		}
+		return
+	}
+	v.Set(value)
+}
+
+// text gives the text of a scalar; a number stands for its own digits.
+func (d *decoder) text(n *node, p *path) (string, bool) {
+	switch n.kind {
+	case kindText, kindNumber:
+		return n.text, true
+	case kindBool:
+		d.wrongKind(n, p, "quote it if it is meant as text: "+quoted(n.text))
+	default:
+		d.wrongKind(n, p, "give one text")
+	}
+	return "", false
+}
+
+func (d *decoder) word(v reflect.Value, n *node, p *path, f *field) {
+	text, ok := d.text(n, p)
+	if !ok {
+		return
+	}
+	var is *problem
+	if read := formats[f.as]; read != nil {
+		text, is = read(text)
+	} else if f.enum != nil && !slices.Contains(f.enum, text) {
+		is = notOneOf(text, f.enum, "")
+	}
+	d.set(v, reflect.ValueOf(text).Convert(v.Type()), n, p, is)
+}
+
+func (d *decoder) boolean(v reflect.Value, n *node, p *path) {
+	switch {
+	case n.kind == kindBool:
+		v.SetBool(strings.EqualFold(n.text, "true"))
+	case n.kind == kindText || n.kind == kindNumber:
+		right := "write true or false"
+		switch strings.ToLower(n.text) {
+		case "yes", "on", "y", "1", "true":
+			right = "write true, without quotes"
+		case "no", "off", "n", "0", "false":
+			right = "write false, without quotes"
+		}
+		d.set(v, v, n, p, problemf(right, "%s is neither true nor false", n.valueText()))
+	default:
+		d.wrongKind(n, p, "write true or false")
+	}
+}
+
+func (d *decoder) number(v reflect.Value, n *node, p *path, f *field) {
+	want := "give a number"
+	lo, hi := 0, int(^uint32(0)>>1)
+	if f.min <= f.max {
+		lo, hi = f.min, f.max
+		want = fmt.Sprintf("give a number from %d to %d", lo, hi)
+	} else if f.min > 0 {
+		lo = f.min
+	}
+	if n.kind != kindNumber && n.kind != kindText {
+		d.wrongKind(n, p, want)
+		return
+	}
+	i, is := parseNumber(n.text, lo, hi)
+	if is == nil && n.kind == kindText {
+		is = problemf("write "+n.text+" without quotes", "%s is text", n.valueText())
+	}
+	value := reflect.ValueOf(i)
+	d.set(v, value.Convert(v.Type()), n, p, is)
+}
+
+func (d *decoder) ranges(v reflect.Value, n *node, p *path, f *field) {
+	limit := rangeLimits[f.as]
+	want := fmt.Sprintf("give numbers from 0 to %d or ranges of them, as [100, 200-210]", limit)
+	var out Ranges
+	one := func(n *node, p *path) {
+		if n.kind != kindNumber && n.kind != kindText {
+			d.wrongKind(n, p, want)
+			return
+		}
+		r, is := parseRange(n.text, limit)
+		if is != nil && strings.ContainsAny(n.text, ", ") {
+			is = problemf(want, "%s is not a number or a range", n.valueText())
+		}
+		if is != nil {
+			d.set(v, v, n, p, is)
+			return
+		}
+		out = append(out, r)
+	}
+	if n.kind != kindList {
+		one(n, p)
+	} else {
+		if len(n.items) == 0 && !d.open[n] {
+			d.report(n, p, problemf("list at least one number, or remove the field", "is empty"))
+		}
+		for i, item := range n.items {
+			if !d.visit(item, p) {
+				return
+			}
+			one(item, p.item(i))
+		}
+	}
+	if out != nil {
+		v.Set(reflect.ValueOf(out.normalise()))
+	}
+}
+
+// emptyMeans is what users of an empty list may have meant; lists that are
+// not named here may be empty.
+var emptyMeans = map[string]string{
+	"sources":      "list at least one, role: all for every port",
+	"destinations": "list at least one",
+	"include":      "remove it to copy everything, or use enabled: false to copy nothing",
+}
+
+func (d *decoder) list(v reflect.Value, n *node, p *path, f *field) {
+	if n.kind != kindList {
+		d.wrongKind(n, p, "write a list: start each item with a dash")
+		return
+	}
+	if right, ok := emptyMeans[f.name]; ok && len(n.items) == 0 && !d.open[n] {
+		d.report(n, p, problemf(right, "is empty"))
+	}
+	if len(n.items) == 0 {
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), len(n.items), len(n.items))
+	for i, item := range n.items {
+		d.value(out.Index(i), item, p.item(i), f)
+	}
+	v.Set(out)
+}
+
+// fields gives the entries of a map that count: the first of duplicates,
+// which it reports, and of merged ones those that are not written out.
+func (d *decoder) fields(n *node, p *path) []entry {
+	if len(n.entries) == 0 {
+		return nil
+	}
+	first := make(map[string]*node, len(n.entries))
+	kept := make([]entry, 0, len(n.entries))
+	for _, e := range n.entries {
+		if e.merged {
+			continue
+		}
+		if before, ok := first[e.key.text]; ok {
+			d.report(e.key, p.field(e.key.text), problemf("keep one of them",
+				"is given twice, the first time at %d:%d", before.line, before.column))
+			continue
+		}
+		first[e.key.text] = e.key
+		kept = append(kept, e)
+	}
+	for _, e := range n.entries {
+		if _, ok := first[e.key.text]; e.merged && !ok {
+			first[e.key.text] = e.key
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// texts decodes external_ids: literal keys with globs.
+func (d *decoder) texts(v reflect.Value, n *node, p *path, f *field) {
+	if n.kind != kindMap {
+		d.wrongKind(n, p, "write key: value pairs, as {zone: dmz}")
+		return
+	}
+	if len(n.entries) == 0 && !d.open[n] {
+		d.report(n, p, problemf("give a key and a glob, as {zone: dmz}", "is empty"))
+	}
+	out := map[string]string{}
+	inner := field{name: f.name, as: strings.TrimSuffix(f.as, "s")}
+	for _, e := range d.fields(n, p) {
+		at := p.field(e.key.text)
+		if e.key.text == "" {
+			d.report(e.key, p, problemf("name the key of external_ids", "has an empty key"))
+		}
+		if !d.visit(e.value, at) {
+			return
+		}
+		var text string
+		d.word(reflect.ValueOf(&text).Elem(), e.value, at, &inner)
+		out[e.key.text] = text
+	}
+	if len(out) > 0 {
+		v.Set(reflect.ValueOf(out))
+	}
+}
+
+func (d *decoder) sessions(v reflect.Value, n *node, p *path, f *field) {
+	if n.kind != kindMap {
+		d.wrongKind(n, p, "write sessions by name, as audit: and its fields below")
+		return
+	}
+	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.entries)))
+	for _, e := range d.fields(n, p) {
+		at := p.field(e.key.text)
+		if !ValidSessionName(e.key.text) {
+			d.report(e.key, at, problemf(nameRule, "%s is not a session name", quoted(e.key.text)))
+		}
+		value := reflect.New(v.Type().Elem()).Elem()
+		d.value(value, e.value, at, f)
+		if !value.IsNil() {
+			v.SetMapIndex(reflect.ValueOf(e.key.text), value)
+		}
+	}
+}
