@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 
 	"spanctl/policy"
@@ -9,16 +10,19 @@ import (
 // A portIndex is a snapshot's ports in one list, bridge after bridge and each
 // bridge's by name, with their roles and the look-ups that selectors need.
 type portIndex struct {
-	snap    *Snapshot
-	ports   []*Port
-	bridge  []int32 // of each port, in snap.Bridges
-	roles   []policy.Role
-	first   []int32            // of each bridge, its first port; one more at the end
-	literal map[string]literal // by field, built on first use
+	snap   *Snapshot
+	ports  []*Port
+	bridge []int32 // of each port, in snap.Bridges
+	roles  []policy.Role
+	first  []int32            // of each bridge, its first port; one more at the end
+	sorted map[string][]entry // by field, built on first use
 }
 
-// A literal maps one field's values to the ports that carry them.
-type literal map[string][]int32
+// An entry is one value that a port has for a field.
+type entry struct {
+	value string
+	port  int32
+}
 
 func newPortIndex(snap *Snapshot) *portIndex {
 	n := 0
@@ -26,11 +30,11 @@ func newPortIndex(snap *Snapshot) *portIndex {
 		n += len(snap.Bridges[i].Ports)
 	}
 	x := &portIndex{
-		snap:    snap,
-		ports:   make([]*Port, 0, n),
-		bridge:  make([]int32, 0, n),
-		roles:   make([]policy.Role, 0, n),
-		literal: map[string]literal{},
+		snap:   snap,
+		ports:  make([]*Port, 0, n),
+		bridge: make([]int32, 0, n),
+		roles:  make([]policy.Role, 0, n),
+		sorted: map[string][]entry{},
 	}
 	for b := range snap.Bridges {
 		x.first = append(x.first, int32(len(x.ports)))
@@ -102,28 +106,40 @@ func (x *portIndex) values(port int32, field string, yield func(string) bool) {
 	}
 }
 
-// lookup returns the ports that have exactly this value for the field.
-func (x *portIndex) lookup(field, value string) []int32 {
-	index, ok := x.literal[field]
+// begins returns the values of the field that begin with the prefix, sorted.
+func (x *portIndex) begins(field, prefix string) []entry {
+	all, ok := x.sorted[field]
 	if !ok {
-		index = literal{}
 		for port := range x.ports {
 			x.values(int32(port), field, func(v string) bool {
-				if ports := index[v]; len(ports) == 0 || ports[len(ports)-1] != int32(port) {
-					index[v] = append(ports, int32(port))
-				}
+				all = append(all, entry{v, int32(port)})
 				return true
 			})
 		}
-		x.literal[field] = index
+		slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.value, b.value) })
+		x.sorted[field] = all
 	}
-	return index[value]
+	from, _ := slices.BinarySearchFunc(all, prefix, func(e entry, p string) int { return strings.Compare(e.value, p) })
+	n, _ := slices.BinarySearchFunc(all[from:], prefix, func(e entry, p string) int {
+		if strings.HasPrefix(e.value, p) {
+			return -1
+		}
+		return 1
+	})
+	return all[from : from+n]
 }
 
 // A condition is one field of a selector that ports are matched against.
 type condition struct {
 	field, glob, prefix string
 	literal             bool
+}
+
+func (c *condition) holds(value string) bool {
+	if c.literal {
+		return value == c.prefix
+	}
+	return strings.HasPrefix(value, c.prefix) && policy.Glob(c.glob, value)
 }
 
 func conditionsOf(name, vm, mac string, ids map[string]string) []condition {
@@ -149,20 +165,30 @@ func conditionsOf(name, vm, mac string, ids map[string]string) []condition {
 
 // each calls yield with every port that fulfils all conditions, in order.
 func (x *portIndex) each(conds []condition, yield func(port int32)) {
-	for i := range conds {
-		if !conds[i].literal {
-			continue
-		}
-		for _, port := range x.lookup(conds[i].field, conds[i].prefix) {
-			if x.fulfils(port, conds, i) {
-				yield(port)
-			}
+	if len(conds) == 0 {
+		for port := range x.ports {
+			yield(int32(port))
 		}
 		return
 	}
-	for port := range x.ports {
-		if x.fulfils(int32(port), conds, -1) {
-			yield(int32(port))
+	// The condition that leaves the fewest candidates goes first.
+	var candidates []entry
+	best := -1
+	for i := range conds {
+		if found := x.begins(conds[i].field, conds[i].prefix); best < 0 || len(found) < len(candidates) {
+			best, candidates = i, found
+		}
+	}
+	var ports []int32
+	for _, e := range candidates {
+		if conds[best].holds(e.value) {
+			ports = append(ports, e.port)
+		}
+	}
+	slices.Sort(ports)
+	for _, port := range slices.Compact(ports) { // a port may have several values
+		if x.fulfils(port, conds, best) {
+			yield(port)
 		}
 	}
 }
@@ -174,13 +200,9 @@ func (x *portIndex) fulfils(port int32, conds []condition, known int) bool {
 		if i == known {
 			continue
 		}
-		c, found := &conds[i], false
-		x.values(port, c.field, func(v string) bool {
-			if c.literal {
-				found = v == c.prefix
-			} else {
-				found = strings.HasPrefix(v, c.prefix) && policy.Glob(c.glob, v)
-			}
+		found := false
+		x.values(port, conds[i].field, func(v string) bool {
+			found = conds[i].holds(v)
 			return !found
 		})
 		if !found {
