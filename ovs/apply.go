@@ -49,15 +49,11 @@ func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*App
 		if err != nil || p.Empty() {
 			return &Applied{Plan: p}, err
 		}
-		if snap.Revision == "" {
-			lost = c.firstRevision(ctx, snap)
-		} else {
-			var next int
-			if next, lost = c.commit(ctx, p, comment); lost == nil {
-				return &Applied{Plan: p, Committed: true, NextCfg: next}, nil
-			}
+		var next int
+		if next, lost = c.commit(ctx, p, comment); lost == nil {
+			return &Applied{Plan: p, Committed: true, NextCfg: next}, nil
 		}
-		if lost != nil && !errors.Is(lost, ErrConflict) {
+		if !errors.Is(lost, ErrConflict) {
 			return nil, lost
 		}
 		c.log.DebugContext(ctx, "plan is made again", "try", try+1, "cause", lost)
@@ -83,18 +79,6 @@ func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment string) (int, e
 		return 0, fmt.Errorf("%w: next_cfg is no number", ErrRejected)
 	}
 	return int(next), nil
-}
-
-// firstRevision puts the revision into a database that has none. An insert
-// into a map leaves a key that is there alone (RFC 7047 section 5.1), so that
-// of two writers that both start here one loses the race that follows.
-func (c *Conn) firstRevision(ctx context.Context, s *plan.Snapshot) error {
-	b := &builder{}
-	b.keys(vswitchd.OpenvSwitchTable, s.Root, nil, map[any]any{plan.KeyRevision: "0"})
-	if _, err := c.transact(ctx, b.ops); err != nil {
-		return err
-	}
-	return c.sync(ctx)
 }
 
 // sync returns when the cache holds everything that was committed before: the

@@ -223,7 +223,15 @@ func keysOf(v plan.Value) []string {
 // what is used, so that a port that somebody adds meanwhile is no conflict.
 func (b *builder) guards() {
 	base := b.plan.Base
-	ids := map[any]any{plan.KeyRevision: base.Revision}
+	revision := base.Revision
+	if revision == "" {
+		// An insert into a map leaves a key that is there alone (RFC 7047
+		// section 5.1): of two writers that both saw no revision the second
+		// does not find its own here.
+		revision = "0"
+		b.keys(vswitchd.OpenvSwitchTable, base.Root, nil, map[any]any{plan.KeyRevision: revision})
+	}
+	ids := map[any]any{plan.KeyRevision: revision}
 	for name, raw := range base.Intent {
 		ids[plan.KeyIntentPrefix+name] = raw
 	}
