@@ -65,7 +65,11 @@ func (f *formatter) value(v reflect.Value, depth int) {
 	}
 	switch x := v.Interface().(type) {
 	case Ranges:
-		f.out.WriteString(" [" + strings.ReplaceAll(x.String(), ",", ", ") + "]\n")
+		text := strings.ReplaceAll(x.String(), ",", ", ")
+		if len(x) != 1 {
+			text = "[" + text + "]"
+		}
+		f.out.WriteString(" " + text + "\n")
 		return
 	case encoding.TextMarshaler:
 		text, err := x.MarshalText()

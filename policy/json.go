@@ -88,8 +88,7 @@ func (r *jsonReader) value(depth int) (*node, error) {
 		return nil, err
 	}
 	if depth > depthLimit {
-		return nil, at(n.line, n.column, "document", problemf("write it flatter; a policy needs 7 levels",
-			"is nested more than %d levels deep", depthLimit))
+		return nil, at(n.line, n.column, "document", tooDeep)
 	}
 	switch tok {
 	case json.Delim('['):

@@ -90,5 +90,12 @@ func (d *decoder) fail(errs []Error) error {
 	for i := range errs {
 		errs[i].File = d.file
 	}
-	return &Errors{Errs: sortErrors(errs)}
+	errs = sortErrors(errs)
+	if more := len(errs) - errorsLimit; more > 0 {
+		last := at(errs[errorsLimit].Line, errs[errorsLimit].Column, "document",
+			problemf("mend those above first", "has %d more problems from here on", more))
+		last.File = d.file
+		errs = append(errs[:errorsLimit:errorsLimit], *last)
+	}
+	return &Errors{Errs: errs}
 }

@@ -11,8 +11,10 @@ const (
 	// library takes about a second a megabyte and 300 bytes of memory a byte.
 	MaxSize = 4 << 20
 
-	// depthLimit is how deep lists and maps may nest. Policies need 7 levels.
-	depthLimit = 64
+	// depthLimit is how deep lists and maps may nest; depthNeeded is how deep
+	// a policy does.
+	depthLimit  = 64
+	depthNeeded = 7
 
 	// keysLimit is how many keys a block of YAML may have on one level: the
 	// YAML library recurses on them, and takes the square of their number.
@@ -21,6 +23,9 @@ const (
 	// nodesLimit is how many values a document may have once its aliases are
 	// replaced by what they stand for.
 	nodesLimit = 2_000_000
+
+	// errorsLimit is how many problems of one file are worth reading.
+	errorsLimit = 1000
 )
 
 // at makes an Error of the whole document.

@@ -41,8 +41,7 @@ func parseYAML(text []byte) (root *node, err *Error) {
 			if doc.Start != nil {
 				line, column = doc.Start.Position.Line, doc.Start.Position.Column
 			}
-			return nil, at(max(line, 1), max(column, 1), "document",
-				problemf("keep one policy in a file; a directory takes several files", "holds a second YAML document"))
+			return nil, at(max(line, 1), max(column, 1), "document", secondDocument)
 		}
 		root = b.node(doc.Body)
 		if b.err != nil {
