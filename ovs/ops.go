@@ -148,6 +148,8 @@ func (b *builder) update(table string, c *plan.Change) error {
 // keys may be changed by others in the same moment.
 func (b *builder) keys(table, uuid string, remove []string, put map[any]any) {
 	var mutations []ovsdb.Mutation
+	slices.Sort(remove)
+	remove = slices.Compact(remove) // a set with duplicates is refused
 	if len(remove) > 0 {
 		set := make([]any, len(remove))
 		for i, key := range remove {
