@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -81,9 +83,40 @@ func (v *textView) writePlan(b *bytes.Buffer, p *plan.Plan) {
 			tier = fmt.Sprintf("[%s] ", c.Tier)
 		}
 		fmt.Fprintf(b, "%s %s %s%s  %s%s\n", v.paint(c.Action), strings.ToLower(string(c.Table)), c.Name, where, tier, c.Detail)
-		writeColumns(b, c)
+		if c.Table == plan.TableIntent {
+			writeFields(b, c)
+		} else {
+			writeColumns(b, c)
+		}
 	}
 	fmt.Fprintf(b, "%d to add, %d to change, %d to remove.\n", counts[plan.Create], counts[plan.Update], counts[plan.Delete])
+}
+
+// writeFields writes which fields of a stored session change.
+func writeFields(b *bytes.Buffer, c *plan.Change) {
+	if c.Action != plan.Update {
+		return // the policy says it all
+	}
+	fields := func(v plan.Value) map[string]json.RawMessage {
+		var m map[string]json.RawMessage
+		if len(v) == 1 {
+			_ = json.Unmarshal([]byte(v[0]), &m) // what others wrote badly has no fields
+		}
+		return m
+	}
+	was, is := fields(c.Columns["intent"].Old), fields(c.Columns["intent"].New)
+	names := map[string]bool{}
+	for name := range was {
+		names[name] = true
+	}
+	for name := range is {
+		names[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if old, now := string(was[name]), string(is[name]); old != now {
+			fmt.Fprintf(b, "      %s  %s -> %s\n", name, cmp.Or(old, "(none)"), cmp.Or(now, "(none)"))
+		}
+	}
 }
 
 // writeColumns writes what a change does to columns: new content of new rows,
