@@ -1,0 +1,161 @@
+package ovs_test
+
+import (
+	"context"
+	"log/slog"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"spanctl/ovs"
+	"spanctl/ovs/ovstest"
+	"spanctl/policy"
+	"spanctl/policy/plan"
+)
+
+// patience ends a test that hangs: no test waits for it.
+const patience = time.Minute
+
+// start starts an ovsdb-server without ovs-vswitchd that ends with the test.
+func start(t *testing.T, cfg ovstest.Config) *ovstest.Lab {
+	t.Helper()
+	cfg.Name, cfg.DatabaseOnly = t.Name(), true
+	lab, err := ovstest.Start(within(t, patience), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, lab.Close()) })
+	return lab
+}
+
+// within is a context of the test's that ends by itself.
+func within(t *testing.T, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dial(t *testing.T, remote string) *ovs.Conn {
+	t.Helper()
+	conn, err := ovs.Dial(within(t, patience), remote, ovs.TLS{}, slog.New(slog.DiscardHandler))
+	check(t, err)
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+func observe(t *testing.T, conn *ovs.Conn) *plan.Snapshot {
+	t.Helper()
+	snap, err := conn.Observe(within(t, patience))
+	check(t, err)
+	return snap
+}
+
+// look observes the database by a connection of its own.
+func look(t *testing.T, lab *ovstest.Lab) *plan.Snapshot {
+	t.Helper()
+	conn := dial(t, lab.DB)
+	defer conn.Close()
+	return observe(t, conn)
+}
+
+// vsctl runs one transaction of another hand.
+func vsctl(t *testing.T, lab *ovstest.Lab, args ...string) string {
+	t.Helper()
+	out, err := lab.VSCtl(within(t, patience), args...)
+	check(t, err)
+	return out
+}
+
+// tool runs a program of Open vSwitch and returns what it printed.
+func tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(within(t, patience), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %q: %v: %s", name, args, err, out)
+	}
+	return string(out)
+}
+
+var record = regexp.MustCompile(`(?m)^record \d+: `)
+
+// transactions are the records of the database's log, the schema first.
+func transactions(t *testing.T, lab *ovstest.Lab) []string {
+	t.Helper()
+	log := tool(t, "ovsdb-tool", "show-log", "-mm", filepath.Join(lab.Dir, "conf.db"))
+	var records []string
+	for _, at := range record.FindAllStringIndex(log, -1) {
+		text := log[at[1]:]
+		if next := record.FindStringIndex(text); next != nil {
+			text = text[:next[0]]
+		}
+		records = append(records, text)
+	}
+	return records
+}
+
+// noon is the time of plans.
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// parse reads a policy of the test's, or the sessions of one.
+func parse(t *testing.T, text string) map[string]*policy.Session {
+	t.Helper()
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	if !strings.Contains(text, "version:") {
+		text = "version: 1\nsessions:\n  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
+	}
+	doc, err := policy.Parse(t.Name(), []byte(text))
+	check(t, err)
+	return doc.Sessions
+}
+
+// put plans stored intent with sessions put into it.
+func put(t *testing.T, text string) ovs.Planner {
+	t.Helper()
+	sessions := parse(t, text)
+	return func(snap *plan.Snapshot) (*plan.Plan, error) {
+		intent := plan.StoredIntent(snap)
+		for name, session := range sessions {
+			if err := intent.Put(name, session); err != nil {
+				return nil, err
+			}
+		}
+		return plan.Make(snap, intent, noon), nil
+	}
+}
+
+// without plans stored intent less some sessions, all if none is named.
+func without(names ...string) ovs.Planner {
+	return func(snap *plan.Snapshot) (*plan.Plan, error) {
+		intent := plan.StoredIntent(snap)
+		if len(names) == 0 {
+			names = intent.Names()
+		}
+		for _, name := range names {
+			delete(intent, name)
+		}
+		return plan.Make(snap, intent, noon), nil
+	}
+}
+
+// apply carries a plan out by a connection of its own.
+func apply(t *testing.T, lab *ovstest.Lab, planner ovs.Planner) *ovs.Applied {
+	t.Helper()
+	conn := dial(t, lab.DB)
+	defer conn.Close()
+	applied, err := conn.Apply(within(t, patience), planner, "spanctl "+t.Name())
+	check(t, err)
+	return applied
+}
