@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/ovn-kubernetes/libovsdb/client"
+	"github.com/ovn-kubernetes/libovsdb/model"
 
 	"spanctl/ovs/vswitchd"
 	"spanctl/policy"
@@ -29,22 +31,53 @@ func (c *Conn) Observe(ctx context.Context) (*plan.Snapshot, error) {
 		}
 		c.monitored = true
 	}
-	return c.snapshot()
+	content, err := c.content(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.snapshot(content)
 }
 
-// rows returns the cached rows of a table by UUID. They are shared with the
-// cache: read only.
-func rows[T any](c *Conn, table string) map[string]*T {
-	cached := c.client.Cache().Table(table).RowsShallow()
-	typed := make(map[string]*T, len(cached))
-	for uuid, row := range cached {
+// content is the monitored rows by table and UUID, at one moment. They are
+// shared with the cache: read only.
+func (c *Conn) content(ctx context.Context) (map[string]map[string]model.Model, error) {
+	cache := c.client.Cache()
+	if cache == nil { // it goes with the connection
+		return nil, unreachable(c.remote, client.ErrNotConnected)
+	}
+	read := func() map[string]map[string]model.Model {
+		content := make(map[string]map[string]model.Model, len(c.types))
+		for name := range c.types {
+			content[name] = cache.Table(name).RowsShallow()
+		}
+		return content
+	}
+	// The library takes an update in under a lock of all tables, but reads
+	// under one for each table: a single reading may see half an update. Table
+	// takes the lock of all, so that two readings which find the same rows (an
+	// update makes new ones) are both of the moment between them.
+	before := read()
+	for ctx.Err() == nil {
+		after := read()
+		if maps.EqualFunc(before, after, maps.Equal[map[string]model.Model]) {
+			return after, nil
+		}
+		before = after
+	}
+	return nil, unreachable(c.remote, ctx.Err())
+}
+
+// rows are the rows of one table, by UUID.
+func rows[T any](content map[string]map[string]model.Model, table string) map[string]*T {
+	typed := make(map[string]*T, len(content[table]))
+	for uuid, row := range content[table] {
 		typed[uuid] = widen[T](row)
 	}
 	return typed
 }
 
-func (c *Conn) snapshot() (*plan.Snapshot, error) {
-	roots := rows[vswitchd.OpenvSwitch](c, vswitchd.OpenvSwitchTable)
+func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapshot, error) {
+	roots := rows[vswitchd.OpenvSwitch](content, vswitchd.OpenvSwitchTable)
 	if len(roots) == 0 {
 		return nil, fmt.Errorf("%w: %s: the database has no Open_vSwitch row; run ovs-vsctl init", ErrUnreachable, c.remote)
 	}
@@ -58,10 +91,10 @@ func (c *Conn) snapshot() (*plan.Snapshot, error) {
 			}
 		}
 	}
-	ports := rows[vswitchd.Port](c, vswitchd.PortTable)
-	interfaces := rows[vswitchd.Interface](c, vswitchd.InterfaceTable)
-	mirrors := rows[vswitchd.Mirror](c, vswitchd.MirrorTable)
-	for uuid, row := range rows[vswitchd.Bridge](c, vswitchd.BridgeTable) {
+	ports := rows[vswitchd.Port](content, vswitchd.PortTable)
+	interfaces := rows[vswitchd.Interface](content, vswitchd.InterfaceTable)
+	mirrors := rows[vswitchd.Mirror](content, vswitchd.MirrorTable)
+	for uuid, row := range rows[vswitchd.Bridge](content, vswitchd.BridgeTable) {
 		b := plan.Bridge{UUID: uuid, Name: row.Name, DatapathType: row.DatapathType, Ports: make([]plan.Port, 0, len(row.Ports))}
 		for _, ref := range row.Ports {
 			if p, ok := ports[ref]; ok {
