@@ -61,6 +61,27 @@ func observe(t *testing.T, conn *ovs.Conn) *plan.Snapshot {
 	return snap
 }
 
+// await observes until the condition holds: the server tells of what others
+// change when it comes to it.
+func await(t *testing.T, conn *ovs.Conn, what string, holds func(*plan.Snapshot) bool) *plan.Snapshot {
+	t.Helper()
+	ctx := within(t, patience)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		snap, err := conn.Observe(ctx)
+		check(t, err)
+		if holds(snap) {
+			return snap
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waiting for %s: %v", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
 // look observes the database by a connection of its own.
 func look(t *testing.T, lab *ovstest.Lab) *plan.Snapshot {
 	t.Helper()
