@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"encoding/binary"
+	mathbits "math/bits"
 	"net/netip"
 	"strings"
 )
@@ -32,11 +34,19 @@ func parseMAC(text string) (string, *problem) {
 func parsePrefix(text string) (netip.Prefix, *problem) {
 	addr, bits, isCIDR := strings.Cut(text, "/")
 	a, p := parseAddr(addr)
+	if p != nil && a.IsValid() {
+		return netip.Prefix{}, p
+	}
 	if p != nil {
 		return netip.Prefix{}, problemf("write an address or a CIDR, as 10.20.0.0/16 or 2001:db8::/32", "%s is not an address or a CIDR", quoted(text))
 	}
 	if !isCIDR {
 		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if mask, err := netip.ParseAddr(bits); err == nil && mask.Is4() && a.Is4() {
+		b := mask.As4()
+		ones := mathbits.LeadingZeros32(^binary.BigEndian.Uint32(b[:]))
+		return netip.Prefix{}, problemf("write "+netip.PrefixFrom(a, ones).String(), "%s has a netmask", quoted(text))
 	}
 	n, p := parseNumber(bits, 0, a.BitLen())
 	if p != nil {
@@ -58,9 +68,9 @@ func parseAddr(text string) (netip.Addr, *problem) {
 		return netip.Addr{}, problemf("write an IPv4 or IPv6 address, as 192.0.2.10 or 2001:db8::10 (names are not looked up)",
 			"%s is not an address", quoted(text))
 	case a.Zone() != "":
-		return netip.Addr{}, problemf("write "+a.WithZone("").String(), "%s has a zone, which no other host can use", text)
+		return a, problemf("write "+a.WithZone("").String(), "%s has a zone, which no other host can use", text)
 	case a.Is4In6():
-		return netip.Addr{}, problemf("write "+a.Unmap().String(), "%s is an IPv4 address in IPv6 clothes", text)
+		return a, problemf("write "+a.Unmap().String(), "%s is an IPv4 address written as IPv6", text)
 	}
 	return a, nil
 }

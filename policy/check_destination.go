@@ -7,21 +7,6 @@ var kindsOfDestination = []string{"interface", "vm", "external_ids", "erspan", "
 
 const kindsList = "interface, vm, external_ids, erspan, gre, vxlan, geneve and vlan"
 
-// destinationKinds names the kinds that are set: a valid one has one.
-func destinationKinds(d *Destination) []string {
-	set := []bool{
-		d.Interface != "", d.VM != "", d.ExternalIDs != nil, d.ERSPAN != nil,
-		d.GRE != nil, d.VXLAN != nil, d.Geneve != nil, d.VLAN != 0,
-	}
-	var kinds []string
-	for i, kind := range kindsOfDestination {
-		if set[i] {
-			kinds = append(kinds, kind)
-		}
-	}
-	return kinds
-}
-
 func (o *object) checkDestination(d *Destination) {
 	var kinds []string
 	for _, kind := range kindsOfDestination {
@@ -58,6 +43,7 @@ func article(kind string) string {
 }
 
 func (o *object) checkTunnel(t *Tunnel) {
+	before := len(o.errs)
 	for _, end := range []struct {
 		name string
 		addr interface {
@@ -75,10 +61,13 @@ func (o *object) checkTunnel(t *Tunnel) {
 			o.wrong(end.name, problemf("give the address of one host", "%s is the address of many hosts", end.addr))
 		}
 	}
-	if t.Remote.IsValid() && t.Local.IsValid() && t.Remote.Is4() != t.Local.Is4() {
+	if len(o.errs) > before || !t.Remote.IsValid() || !t.Local.IsValid() {
+		return
+	}
+	if t.Remote.Is4() != t.Local.Is4() {
 		o.wrong("local", problemf("give both as IPv4 or both as IPv6", "local %s and remote %s are of different IP versions", t.Local, t.Remote))
 	}
-	if t.Remote.IsValid() && t.Remote == t.Local {
+	if t.Remote == t.Local {
 		o.wrong("local", problemf("give the collector's address as remote", "local and remote are the same address"))
 	}
 }

@@ -20,15 +20,15 @@ func (o *object) checkDestinations(s *Session, list *node) {
 		return
 	}
 	for i := range s.Destinations {
-		if i >= len(list.items) {
-			break
+		if o.unsound[list.items[i]] {
+			continue // what it is to be is not known
 		}
 		if s.Destinations[i].VLAN != 0 && len(s.Destinations) > 1 {
 			o.report(list.items[i], at.item(i), problemf("put it in a session of its own", "an RSPAN vlan is exclusive with other destinations"))
 			continue
 		}
 		for j := range i {
-			if sameDestination(&s.Destinations[i], &s.Destinations[j]) {
+			if !o.unsound[list.items[j]] && sameDestination(&s.Destinations[i], &s.Destinations[j]) {
 				o.report(list.items[i], at.item(i), problemf("keep one of them", "is the same destination as destinations[%d]", j))
 				break
 			}
@@ -36,11 +36,9 @@ func (o *object) checkDestinations(s *Session, list *node) {
 	}
 }
 
-// sameDestination reports whether a and b are written differently at most. A
-// destination without a kind is already reported.
+// sameDestination reports whether a and b are written differently at most.
 func sameDestination(a, b *Destination) bool {
-	kinds := destinationKinds(a)
-	return len(kinds) == 1 && reflect.DeepEqual(plainDestination(a), plainDestination(b))
+	return reflect.DeepEqual(plainDestination(a), plainDestination(b))
 }
 
 // plainDestination is d with defaults left out.

@@ -15,6 +15,12 @@ type decoder struct {
 	// open are the nodes of a truncated text that may go on where it was
 	// truncated: what they lack is no error. See salvage.
 	open map[*node]bool
+	// unsound are the objects with something wrong in them.
+	unsound map[*node]bool
+}
+
+func newDecoder(file string) *decoder {
+	return &decoder{file: file, left: nodesLimit, unsound: map[*node]bool{}}
 }
 
 func (d *decoder) report(n *node, p *path, is *problem) {
@@ -100,6 +106,10 @@ func (d *decoder) set(v, value reflect.Value, n *node, p *path, is *problem) {
 func (d *decoder) text(n *node, p *path) (string, bool) {
 	switch n.kind {
 	case kindText, kindNumber:
+		if is := checkText(n.text, ""); is != nil {
+			d.set(reflect.Value{}, reflect.Value{}, n, p, is)
+			return "", false
+		}
 		return n.text, true
 	case kindBool:
 		d.wrongKind(n, p, "quote it if it is meant as text: "+quoted(n.text))
@@ -116,7 +126,9 @@ func (d *decoder) word(v reflect.Value, n *node, p *path, f *field) {
 	}
 	var is *problem
 	if read := formats[f.as]; read != nil {
-		text, is = read(text)
+		if is = checkText(text, "\n\t"); is == nil {
+			text, is = read(text)
+		}
 	} else if f.enum != nil && !slices.Contains(f.enum, text) {
 		is = notOneOf(text, f.enum, "")
 	}
@@ -172,9 +184,6 @@ func (d *decoder) ranges(v reflect.Value, n *node, p *path, f *field) {
 			return
 		}
 		r, is := parseRange(n.text, limit)
-		if is != nil && strings.ContainsAny(n.text, ", ") {
-			is = problemf(want, "%s is not a number or a range", n.valueText())
-		}
 		if is != nil {
 			d.set(v, v, n, p, is)
 			return
@@ -269,6 +278,8 @@ func (d *decoder) texts(v reflect.Value, n *node, p *path, f *field) {
 		at := p.field(e.key.text)
 		if e.key.text == "" {
 			d.report(e.key, p, problemf("name the key of external_ids", "has an empty key"))
+		} else if is := checkText(e.key.text, "\n\t"); is != nil {
+			d.report(e.key, at, is)
 		}
 		if !d.visit(e.value, at) {
 			return

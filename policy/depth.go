@@ -7,8 +7,9 @@ import (
 )
 
 // checkDepth refuses what would make the YAML library's parser recurse deeply
-// or sit for minutes, where its time is the square of the text's length. It
-// looks at the tokens, in one pass.
+// or sit for minutes, where its time is the square of the text's length; and a
+// lone *, which it would explain by what follows. It looks at the tokens, in
+// one pass.
 func checkDepth(tokens token.Tokens) *Error {
 	c := &depthCheck{tokens: tokens}
 	for i, tk := range tokens {
@@ -47,6 +48,12 @@ func (c *depthCheck) token(i int, tk *token.Token) *Error {
 		c.brackets = c.brackets[:max(len(c.brackets)-1, 0)]
 	case token.TagType, token.AnchorType:
 		c.run = wasRun + 1
+	case token.AliasType:
+		if i+1 == len(c.tokens) || c.tokens[i+1].Position.Line != tk.Position.Line ||
+			c.tokens[i+1].Type != token.StringType || c.tokens[i+1].Position.Column != tk.Position.Column+1 {
+			return at(tk.Position.Line, max(tk.Position.Column, 1), "yaml",
+				problemf(`quote a glob that starts with *, as "*"`, "* alone is no value"))
+		}
 	case token.DocumentHeaderType, token.DocumentEndType:
 		c.marks++
 	case token.CollectEntryType:

@@ -64,6 +64,11 @@ func (d *decoder) object(v reflect.Value, n *node, p *path) {
 		return
 	}
 	o.sound = len(d.errs) == before
+	defer func() {
+		if len(d.errs) > before {
+			d.unsound[n] = true
+		}
+	}()
 	switch x := v.Addr().Interface().(type) {
 	case *storedSession:
 		o.checkSession(&x.Session)

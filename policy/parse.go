@@ -10,10 +10,13 @@ import (
 // Parse reads a policy file, YAML or JSON; name stands for it in messages. The
 // error is an *Errors with everything that is wrong, and the document then nil.
 func Parse(name string, data []byte) (*Document, error) {
-	d := &decoder{file: name, left: nodesLimit}
+	d := newDecoder(name)
 	root, err := readTree(data)
-	if err != nil {
+	switch {
+	case root == nil:
 		return nil, d.fail(append(d.salvage(data, err), *err))
+	case err != nil:
+		d.errs = append(d.errs, *err)
 	}
 	doc := &Document{}
 	if p := versionProblem(root); p != nil {
@@ -31,7 +34,7 @@ func Parse(name string, data []byte) (*Document, error) {
 // text in messages. The error is an *Errors, which is ErrNewerVersion if a
 // later spanctl wrote the session.
 func ParseSession(name string, data []byte) (*Session, error) {
-	d := &decoder{file: name, left: nodesLimit}
+	d := newDecoder(name)
 	text, err := scan(data)
 	if err != nil {
 		return nil, d.fail([]Error{*err})

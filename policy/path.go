@@ -10,10 +10,10 @@ import (
 type path struct {
 	parent *path
 	name   string
-	index  int // of a list item, where name is ""
+	index  int // of a list item; -1 for a field
 }
 
-func (p *path) field(name string) *path { return &path{parent: p, name: name} }
+func (p *path) field(name string) *path { return &path{parent: p, name: name, index: -1} }
 
 func (p *path) item(i int) *path { return &path{parent: p, index: i} }
 
@@ -32,7 +32,7 @@ func (p *path) write(b *strings.Builder) {
 		p.parent.write(b)
 	}
 	switch {
-	case p.name == "":
+	case p.index >= 0:
 		b.WriteString("[" + strconv.Itoa(p.index) + "]")
 		return
 	case !plainKey(p.name):

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,9 +90,16 @@ func (rs Ranges) MarshalJSON() ([]byte, error) {
 // parseRange reads "100" or "200-210", each number at most limit.
 func parseRange(text string, limit int) (Range, *problem) {
 	first, last, isRange := strings.Cut(text, "-")
-	if !isRange || first == "" {
+	switch {
+	case strings.ContainsAny(text, ", "):
+		return Range{}, problemf(fmt.Sprintf("list them, as [100, 200-210], with numbers from 0 to %d", limit),
+			"%s is not a number or a range", quoted(text))
+	case !isRange || first == "" && isDigits(last):
 		n, p := parseNumber(text, 0, limit)
 		return Range{uint16(n), uint16(n)}, p
+	case strings.Trim(text, "-0123456789xXoObBaAcCdDeEfF_") != "", first == "", last == "", strings.Contains(last, "-"):
+		return Range{}, problemf(fmt.Sprintf("give numbers from 0 to %d or ranges of them, as [100, 200-210]", limit),
+			"%s is not a number or a range", quoted(text))
 	}
 	a, p := parseNumber(first, 0, limit)
 	if p != nil {

@@ -39,7 +39,8 @@ func (d *decoder) salvage(data []byte, syntax *Error) []Error {
 		if p := versionProblem(root); p != nil {
 			return nil
 		}
-		part := &decoder{file: d.file, left: nodesLimit, open: openNodes(root, lines[:cut], next)}
+		part := newDecoder(d.file)
+		part.open = openNodes(root, lines[:cut], next)
 		part.value(reflect.ValueOf(&Document{}).Elem(), root, nil, &field{})
 		return part.errs
 	}

@@ -38,6 +38,17 @@ var rangeLimits = map[string]int{"vlans": vlanMax, "ports": math.MaxUint16}
 // vlanMax is the highest VLAN ID that can be used (IEEE 802.1Q).
 const vlanMax = 4094
 
+// checkText refuses characters that names do not have and terminals obey,
+// however they are escaped, and those of also.
+func checkText(text, also string) *problem {
+	for _, r := range text {
+		if r != '\n' && (!printable(r) || r == 0x85) || strings.ContainsRune(also, r) {
+			return problemf("remove it", "character %U is not allowed in a value", r)
+		}
+	}
+	return nil
+}
+
 func parseTime(text string) (time.Time, *problem) {
 	var t time.Time
 	if err := t.UnmarshalText([]byte(text)); err != nil {

@@ -19,11 +19,11 @@ type Document struct {
 type Session struct {
 	Description  string        `json:"description,omitempty" jsonschema:"description=Free text"`
 	Reason       string        `json:"reason,omitempty" jsonschema:"description=Why the session exists; goes into the audit trail"`
-	Enabled      *bool         `json:"enabled,omitempty" jsonschema:"description=false keeps the session but copies nothing; default true"`
+	Enabled      *bool         `json:"enabled,omitempty" jsonschema:"description=false keeps the session but copies nothing; default true,default=true"`
 	Expires      time.Time     `json:"expires,omitzero" jsonschema:"description=When the session ends (RFC 3339); default never"`
 	Sources      []Selector    `json:"sources" jsonschema:"description=Ports whose packets are copied: the union of these selectors,minItems=1"`
 	Except       []Selector    `json:"except,omitempty" jsonschema:"description=Ports taken out of the sources"`
-	Include      []Match       `json:"include,omitempty" jsonschema:"description=Only packets that match one of these are copied; default everything"`
+	Include      []Match       `json:"include,omitempty" jsonschema:"description=Only packets that match one of these are copied; default everything,minItems=1"`
 	Exclude      []Match       `json:"exclude,omitempty" jsonschema:"description=Packets that match one of these are not copied; wins over include"`
 	Destinations []Destination `json:"destinations" jsonschema:"description=Where the copies go: each destination gets one,minItems=1"`
 	Balance      Balance       `json:"balance,omitempty" jsonschema:"description=flow: the destinations share the copies; all packets of one connection go to one of them,enum=flow"`

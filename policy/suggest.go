@@ -13,7 +13,7 @@ func nearest(text string, candidates []string) string {
 	folded := strings.ToLower(strings.ReplaceAll(text, "-", "_"))
 	for _, c := range candidates {
 		d := distance(folded, c)
-		if d < bestDistance && d < max(len(c), 2)-len(c)/3 {
+		if d < bestDistance && d < len(c)-len(c)/3 {
 			best, bestDistance = c, d
 		}
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// parseYAML gives the tree of a document, or its first syntax error.
+// parseYAML gives the tree of a document, or its first syntax error; both if
+// the error is that another document follows.
 func parseYAML(text []byte) (root *node, err *Error) {
 	// The YAML library is fed by whoever can write a file: its bugs are an
 	// error of that file, not the end of an agent.
@@ -41,7 +42,7 @@ func parseYAML(text []byte) (root *node, err *Error) {
 			if doc.Start != nil {
 				line, column = doc.Start.Position.Line, doc.Start.Position.Column
 			}
-			return nil, at(max(line, 1), max(column, 1), "document", secondDocument)
+			return root, at(max(line, 1), max(column, 1), "document", secondDocument)
 		}
 		root = b.node(doc.Body)
 		if b.err != nil {
@@ -232,7 +233,7 @@ func syntaxError(err error) *Error {
 			line, column = max(tk.Position.Line, 1), max(tk.Position.Column, 1)
 		}
 	}
-	message = strings.Join(strings.Fields(message), " ")
+	message = strings.Join(strings.Fields(strings.ReplaceAll(message, "\t", `\t`)), " ")
 	return at(line, column, "yaml", &problem{wrong: clip2(message), right: syntaxRemedy(message)})
 }
 
@@ -247,8 +248,7 @@ func clip2(message string) string {
 // syntaxRemedy says what usually mends a syntax error of the YAML library.
 func syntaxRemedy(message string) string {
 	for _, known := range []struct{ part, remedy string }{
-		{"character '\t'", "indent with spaces, not tabs"},
-		{"character ' '", "indent with spaces, not tabs"},
+		{`character '\t'`, "indent with spaces, not tabs"},
 		{"tab character", "indent with spaces, not tabs"},
 		{"alias", `quote a glob that starts with *, as "*" or "*-web"`},
 		{"anchor", "quote a value that starts with &"},
