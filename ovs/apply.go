@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,7 +86,7 @@ func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment string) (int, e
 // server sends updates in order with its answers.
 func (c *Conn) sync(ctx context.Context) error {
 	if err := c.client.Echo(ctx); err != nil {
-		return unreachable(c.remote, err)
+		return unreachable(c.remote, cmp.Or(ctx.Err(), err)) // the library loses the former
 	}
 	return nil
 }
@@ -108,7 +109,7 @@ func pause(ctx context.Context, try int) error {
 
 // WaitInForce returns when ovs-vswitchd has taken the transaction in
 // (cur_cfg >= next_cfg, ovs-vswitchd.conf.db(5)) and the snapshot shows what
-// it reported. If the context ends first the error is ErrNotInForce.
+// it reported. Its errors are ErrNotInForce: the transaction is committed.
 func (c *Conn) WaitInForce(ctx context.Context, a *Applied) error {
 	if !a.Committed {
 		return nil
@@ -121,7 +122,10 @@ func (c *Conn) WaitInForce(ctx context.Context, a *Applied) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotInForce, err)
 	}
-	return c.sync(ctx)
+	if err := c.sync(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotInForce, err)
+	}
+	return nil
 }
 
 // serverTimeout is how long the server shall wait, in milliseconds: somewhat
