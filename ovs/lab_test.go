@@ -180,3 +180,10 @@ func apply(t *testing.T, lab *ovstest.Lab, planner ovs.Planner) *ovs.Applied {
 	check(t, err)
 	return applied
 }
+
+// takeIn reports the configuration as taken in, as ovs-vswitchd does.
+func takeIn(t *testing.T, lab *ovstest.Lab) {
+	t.Helper()
+	next := strings.TrimSpace(vsctl(t, lab, "get", "Open_vSwitch", ".", "next_cfg"))
+	vsctl(t, lab, "set", "Open_vSwitch", ".", "cur_cfg="+next)
+}
