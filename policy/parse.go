@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"unicode/utf8"
 )
 
 // Parse reads a policy file, YAML or JSON; name stands for it in messages. The
@@ -14,17 +15,17 @@ func Parse(name string, data []byte) (*Document, error) {
 	root, err := readTree(data)
 	switch {
 	case root == nil:
-		return nil, d.fail(append(d.salvage(data, err), *err))
+		return nil, d.fail(data, append(d.salvage(data, err), *err))
 	case err != nil:
 		d.errs = append(d.errs, *err)
 	}
 	doc := &Document{}
 	if p := versionProblem(root); p != nil {
-		return nil, d.fail([]Error{*p})
+		return nil, d.fail(data, []Error{*p})
 	}
 	d.value(reflect.ValueOf(doc).Elem(), root, nil, &field{})
 	if len(d.errs) > 0 {
-		return nil, d.fail(d.errs)
+		return nil, d.fail(data, d.errs)
 	}
 	return doc, nil
 }
@@ -37,19 +38,19 @@ func ParseSession(name string, data []byte) (*Session, error) {
 	d := newDecoder(name)
 	text, err := scan(data)
 	if err != nil {
-		return nil, d.fail([]Error{*err})
+		return nil, d.fail(data, []Error{*err})
 	}
 	root, err := parseJSON(text)
 	if err != nil {
-		return nil, d.fail([]Error{*err})
+		return nil, d.fail(data, []Error{*err})
 	}
 	if p := versionProblem(root); p != nil {
-		return nil, d.fail([]Error{*p})
+		return nil, d.fail(data, []Error{*p})
 	}
 	stored := &storedSession{}
 	d.value(reflect.ValueOf(stored).Elem(), root, nil, &field{})
 	if len(d.errs) > 0 {
-		return nil, d.fail(d.errs)
+		return nil, d.fail(data, d.errs)
 	}
 	return &stored.Session, nil
 }
@@ -89,7 +90,9 @@ func versionProblem(root *node) *Error {
 	return nil // reported with the other missing fields
 }
 
-func (d *decoder) fail(errs []Error) error {
+// fail makes an error of what is wrong with data, sorted and not endless.
+func (d *decoder) fail(data []byte, errs []Error) error {
+	place(data, errs)
 	for i := range errs {
 		errs[i].File = d.file
 	}
@@ -101,4 +104,17 @@ func (d *decoder) fail(errs []Error) error {
 		errs = append(errs[:errorsLimit:errorsLimit], *last)
 	}
 	return &Errors{Errs: errs}
+}
+
+// place moves positions that are past the end of a line or of the text, as the
+// YAML library gives for values that are not there, to that end.
+func place(data []byte, errs []Error) {
+	text := bytes.TrimPrefix(data, []byte("\ufeff"))
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	lines := bytes.Split(bytes.ReplaceAll(text, []byte("\r"), []byte("\n")), []byte("\n"))
+	for i := range errs {
+		e := &errs[i]
+		e.Line = min(e.Line, len(lines))
+		e.Column = min(e.Column, utf8.RuneCount(lines[e.Line-1])+1)
+	}
 }

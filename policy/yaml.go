@@ -195,7 +195,11 @@ func (b *builder) entry(to *node, v *ast.MappingValueNode) {
 	}
 	line, column := position(v.Key)
 	key = &node{kind: key.kind, line: line, column: column, text: key.text}
-	to.entries = append(to.entries, entry{key: key, value: b.node(v.Value)})
+	value := b.node(v.Value)
+	if null, ok := v.Value.(*ast.NullNode); ok && null.Token.Type == token.ImplicitNullType {
+		value.line, value.column = line, column // it stands nowhere itself
+	}
+	to.entries = append(to.entries, entry{key: key, value: value})
 }
 
 func (b *builder) merge(to, from *node, at ast.Node) {
