@@ -31,46 +31,46 @@ func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (map[string]pla
 	if len(uuids) == 0 {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, statisticsPeriod)
+	patience, cancel := context.WithTimeout(ctx, statisticsPeriod)
 	defer cancel()
-	counters, err := c.statistics(ctx, uuids)
-	for err == nil && len(counters) < len(uuids) {
-		var missing string
-		for _, uuid := range uuids {
-			if _, ok := counters[uuid]; !ok {
-				missing = uuid
-			}
+	for {
+		counters, missing, err := c.statistics(ctx, uuids)
+		if err != nil || missing == "" {
+			return counters, err
 		}
-		timeout := serverTimeout(ctx)
+		timeout := serverTimeout(patience)
 		wait := ovsdb.Operation{
 			Op: ovsdb.OperationWait, Table: vswitchd.MirrorTable, Timeout: &timeout, Until: string(ovsdb.WaitConditionNotEqual),
 			Where: []ovsdb.Condition{isUUID(missing)}, Columns: []string{"statistics"},
 			Rows: []ovsdb.Row{{"statistics": ovsdb.OvsMap{GoMap: map[any]any{}}}},
 		}
-		if _, err = c.transact(ctx, []ovsdb.Operation{wait}); errors.Is(err, ErrConflict) || ctx.Err() != nil {
+		_, err = c.transact(patience, []ovsdb.Operation{wait})
+		switch {
+		case errors.Is(err, ErrConflict) || patience.Err() != nil:
 			return counters, nil
-		}
-		if err == nil {
-			counters, err = c.statistics(ctx, uuids)
+		case err != nil:
+			return nil, err
 		}
 	}
-	return counters, err
 }
 
-func (c *Conn) statistics(ctx context.Context, uuids []string) (map[string]plan.Counters, error) {
+// statistics reads counters once, and names a mirror that has none, if any. Of
+// mirrors that are gone it says nothing.
+func (c *Conn) statistics(ctx context.Context, uuids []string) (counters map[string]plan.Counters, missing string, err error) {
 	ops := make([]ovsdb.Operation, len(uuids))
 	for i, uuid := range uuids {
 		ops[i] = ovsdb.Operation{Op: ovsdb.OperationSelect, Table: vswitchd.MirrorTable, Where: []ovsdb.Condition{isUUID(uuid)}, Columns: []string{"statistics"}}
 	}
 	results, err := c.transact(ctx, ops)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	counters := map[string]plan.Counters{}
+	counters = map[string]plan.Counters{}
 	for i, uuid := range uuids {
 		for _, row := range results[i].Rows {
 			stats, ok := row["statistics"].(ovsdb.OvsMap)
 			if !ok || len(stats.GoMap) == 0 {
+				missing = uuid
 				continue
 			}
 			packets, _ := stats.GoMap["tx_packets"].(float64)
@@ -78,5 +78,5 @@ func (c *Conn) statistics(ctx context.Context, uuids []string) (map[string]plan.
 			counters[uuid] = plan.Counters{Packets: uint64(packets), Bytes: uint64(bytes)}
 		}
 	}
-	return counters, nil
+	return counters, missing, nil
 }
