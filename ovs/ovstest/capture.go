@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -88,7 +87,7 @@ func (c *Capture) read() {
 		c.mu.Lock()
 		if err == nil {
 			c.frames = append(c.frames, Frame{Time: time.Now(), Data: data, Outgoing: outgoing})
-		} else if !errors.Is(err, os.ErrClosed) {
+		} else if !c.closed {
 			c.err = errors.Join(c.err, fmt.Errorf("capturing at %s: %w", c.name, err))
 		}
 		close(c.news)

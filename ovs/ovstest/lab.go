@@ -179,12 +179,15 @@ func (l *Lab) PID() int {
 // keep closes c with the lab, or at once if that is closed already.
 func (l *Lab) keep(c io.Closer) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		_ = c.Close()
+	closed := l.closed
+	if !closed {
+		l.open[c] = struct{}{}
+	}
+	l.mu.Unlock()
+	if closed {
+		_ = c.Close() // it takes the lock too
 		return fmt.Errorf("lab %s: %w", l.name, ErrClosed)
 	}
-	l.open[c] = struct{}{}
 	return nil
 }
 
