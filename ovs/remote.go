@@ -64,13 +64,13 @@ func endpoints(remote string) ([]string, error) {
 
 func hostPort(text string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		host, port = strings.Trim(text, "[]"), strconv.Itoa(DefaultPort)
-		if strings.Contains(host, ":") && net.ParseIP(host) == nil || host == "" {
-			return "", errors.New("write HOST:PORT, and [ADDRESS]:PORT for IPv6")
-		}
+	if err != nil { // the port may be left out
+		host, port, err = net.SplitHostPort(text + ":" + strconv.Itoa(DefaultPort))
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+	if err != nil || host == "" {
+		return "", errors.New("write HOST:PORT, and [ADDRESS]:PORT for IPv6")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("port %q is not a number from 1 to 65535", port)
 	}
 	return net.JoinHostPort(host, port), nil
