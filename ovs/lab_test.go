@@ -65,15 +65,21 @@ func observe(t *testing.T, conn *ovs.Conn) *plan.Snapshot {
 // change when it comes to it.
 func await(t *testing.T, conn *ovs.Conn, what string, holds func(*plan.Snapshot) bool) *plan.Snapshot {
 	t.Helper()
+	var snap *plan.Snapshot
+	waitUntil(t, what, func() bool {
+		snap = observe(t, conn)
+		return holds(snap)
+	})
+	return snap
+}
+
+// waitUntil returns when the condition holds.
+func waitUntil(t *testing.T, what string, holds func() bool) {
+	t.Helper()
 	ctx := within(t, patience)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		snap, err := conn.Observe(ctx)
-		check(t, err)
-		if holds(snap) {
-			return snap
-		}
+	for !holds() {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("waiting for %s: %v", what, ctx.Err())
