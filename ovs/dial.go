@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -52,7 +53,7 @@ func Dial(ctx context.Context, remote string, files TLS, log *slog.Logger) (*Con
 			return nil, err
 		}
 		if err := c.Connect(ctx); err != nil {
-			return nil, unreachable(remote, err)
+			return nil, unreachable(remote, cmp.Or(ctx.Err(), err)) // the library loses the former
 		}
 		return c, nil
 	}
