@@ -24,10 +24,16 @@ func listen(t *testing.T, lab *ovstest.Lab, remote string) string {
 		waitUntil(t, remote, func() bool { _, err := os.Stat(name); return err == nil })
 		return ""
 	}
-	// The server tells the port that it was given only in its log.
+	return listening(t, lab, name)
+}
+
+// listening returns the port that the server was given for an address, which
+// it tells only in its log.
+func listening(t *testing.T, lab *ovstest.Lab, name string) string {
+	t.Helper()
 	port := regexp.MustCompile(regexp.QuoteMeta(name) + `: listening on port (\d+)`)
 	var said [][]byte
-	waitUntil(t, remote, func() bool {
+	waitUntil(t, name, func() bool {
 		log, err := os.ReadFile(filepath.Join(lab.Dir, "ovsdb-server.log"))
 		check(t, err)
 		said = port.FindSubmatch(log)
