@@ -112,7 +112,7 @@ func (d *decoder) text(n *node, p *path) (string, bool) {
 		}
 		return n.text, true
 	case kindBool:
-		d.wrongKind(n, p, "quote it if it is meant as text: "+quoted(n.text))
+		d.set(reflect.Value{}, reflect.Value{}, n, p, problemf("quote it if it is meant as text: "+quoted(n.text), "%s is not text", n.text))
 	default:
 		d.wrongKind(n, p, "give one text")
 	}

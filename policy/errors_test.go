@@ -52,6 +52,59 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestErrorsBeforeSyntaxError breaks every policy of testdata/errors.txt after
+// every line: what is then reported beside the syntax error is no more than
+// what is wrong with the whole.
+func TestErrorsBeforeSyntaxError(t *testing.T) {
+	data, err := os.ReadFile(errorsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := 0
+	for _, section := range strings.Split(string(data), "\n=== ")[1:] {
+		name, input, _ := strings.Cut(section, "\n")
+		if name == "wants" {
+			continue
+		}
+		known, valid := map[string]bool{}, true
+		if _, err := Parse("p.yaml", []byte(input)); err != nil {
+			for _, e := range err.(*Errors).Errs {
+				known[e.Error()] = true
+				valid = valid && e.Path != "yaml"
+			}
+		}
+		if !valid {
+			continue // it is broken already
+		}
+		lines := strings.SplitAfter(input, "\n")
+		for i := range lines {
+			for _, broken := range []string{"@broken\n", "      @broken: [\n", "    x: [}\n"} {
+				text := strings.Join(lines[:i], "") + broken + strings.Join(lines[i:], "")
+				_, err := Parse("p.yaml", []byte(text))
+				if err == nil {
+					continue // within a block of text, say
+				}
+				syntax := false
+				for _, e := range err.(*Errors).Errs {
+					syntax = syntax || e.Path == "yaml"
+				}
+				for _, e := range err.(*Errors).Errs {
+					switch {
+					case !syntax || e.Path == "yaml":
+					case known[e.Error()]:
+						kept++
+					default:
+						t.Errorf("%s, broken after line %d by %q: %v", name, i, broken, e)
+					}
+				}
+			}
+		}
+	}
+	if kept < 500 {
+		t.Errorf("only %d problems are reported beside syntax errors", kept)
+	}
+}
+
 // TestErrorsOfBytes is about what a text file cannot hold.
 func TestErrorsOfBytes(t *testing.T) {
 	const body = "version: 1\nsessions: {}\n"

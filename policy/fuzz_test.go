@@ -21,17 +21,19 @@ func checkErrors(t *testing.T, err error, text []byte) {
 	}
 	normal := strings.ReplaceAll(strings.TrimPrefix(string(text), "\ufeff"), "\r\n", "\n")
 	lines := strings.Split(strings.ReplaceAll(normal, "\r", "\n"), "\n")
-	line := 1
+	line, end := 1, utf8.RuneCountInString(lines[0])+1
 	for _, e := range all.Errs {
+		if e.Line > line && e.Line <= len(lines) {
+			line, end = e.Line, utf8.RuneCountInString(lines[e.Line-1])+1
+		}
 		switch {
 		case e.File != "f" || e.Path == "" || e.Problem == "" || e.Remedy == "":
 			t.Errorf("incomplete: %#v", e)
 		case strings.ContainsAny(e.Error(), "\n\r") || !utf8.ValidString(e.Error()):
 			t.Errorf("not a line: %q", e.Error())
-		case e.Line < line || e.Line > len(lines) || e.Column < 1 || e.Column > utf8.RuneCountInString(lines[e.Line-1])+1:
+		case e.Line != line || e.Column < 1 || e.Column > end:
 			t.Errorf("out of range or order: %v", e)
 		}
-		line = e.Line
 	}
 }
 

@@ -103,6 +103,8 @@ func exampleOf(t reflect.Type) string {
 		return "{vm: audit}"
 	case reflect.TypeFor[Document]():
 		return fmt.Sprintf("version: %d and sessions:", Version)
+	case reflect.TypeFor[storedSession]():
+		return `{"version":1,"sources":[{"role":"all"}],"destinations":[{"vm":"audit"}]}`
 	case reflect.TypeFor[ERSPAN]():
 		return "{remote: 192.0.2.10, session: 100}"
 	}

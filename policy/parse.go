@@ -92,17 +92,17 @@ func versionProblem(root *node) *Error {
 
 // fail makes an error of what is wrong with data, sorted and not endless.
 func (d *decoder) fail(data []byte, errs []Error) error {
+	errs = sortErrors(errs)
+	if more := len(errs) - errorsLimit; more > 0 {
+		last := at(errs[errorsLimit].Line, errs[errorsLimit].Column, "document",
+			problemf("mend those above first", "has %d more problems from here on", more))
+		errs = append(errs[:errorsLimit:errorsLimit], *last)
+	}
 	place(data, errs)
 	for i := range errs {
 		errs[i].File = d.file
 	}
 	errs = sortErrors(errs)
-	if more := len(errs) - errorsLimit; more > 0 {
-		last := at(errs[errorsLimit].Line, errs[errorsLimit].Column, "document",
-			problemf("mend those above first", "has %d more problems from here on", more))
-		last.File = d.file
-		errs = append(errs[:errorsLimit:errorsLimit], *last)
-	}
 	return &Errors{Errs: errs}
 }
 
@@ -112,9 +112,13 @@ func place(data []byte, errs []Error) {
 	text := bytes.TrimPrefix(data, []byte("\ufeff"))
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	lines := bytes.Split(bytes.ReplaceAll(text, []byte("\r"), []byte("\n")), []byte("\n"))
+	line, end := 0, 0
 	for i := range errs {
 		e := &errs[i]
 		e.Line = min(e.Line, len(lines))
-		e.Column = min(e.Column, utf8.RuneCount(lines[e.Line-1])+1)
+		if e.Line != line {
+			line, end = e.Line, utf8.RuneCount(lines[e.Line-1])+1
+		}
+		e.Column = min(e.Column, end)
 	}
 }

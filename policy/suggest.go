@@ -12,6 +12,11 @@ func nearest(text string, candidates []string) string {
 	best, bestDistance := "", 3
 	folded := strings.ToLower(strings.ReplaceAll(text, "-", "_"))
 	for _, c := range candidates {
+		if len(folded) >= 3 && strings.HasPrefix(c, folded) {
+			return c
+		}
+	}
+	for _, c := range candidates {
 		d := distance(folded, c)
 		if d < bestDistance && d < len(c)-len(c)/3 {
 			best, bestDistance = c, d
