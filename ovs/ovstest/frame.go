@@ -41,7 +41,7 @@ func Payload(label string) []byte {
 	return fmt.Appendf(nil, "<%s/%d/%08d>", label, os.Getpid(), payloads.Add(1))
 }
 
-// UDP is a frame with a UDP datagram, over IPv4 or IPv6 as the addresses are, checksums right.
+// UDP is a frame with a UDP datagram, over IPv4 or IPv6 as the addresses are, checksums right, padded to 60 bytes.
 func UDP(src, dst Endpoint, sport, dport uint16, payload []byte) []byte {
 	udp := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}
 	eth, ip := network(src, dst, layers.IPProtocolUDP)

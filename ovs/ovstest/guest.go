@@ -67,8 +67,7 @@ func (l *Lab) AddGuest(ctx context.Context, cfg GuestConfig) (*Guest, error) {
 	l.guests = append(l.guests, g)
 	l.mu.Unlock()
 	if err := g.Start(ctx); err != nil {
-		g.Remove(ctx)
-		return nil, err
+		return nil, errors.Join(err, g.Remove(ctx))
 	}
 	return g, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -38,6 +39,9 @@ type Lab struct {
 	cfg  Config
 	name string
 	host *namespace // nil with DatabaseOnly and Dummy
+
+	ending sync.Once
+	endErr error
 
 	logMu sync.Mutex // one command at a time in cfg.Log
 
@@ -135,15 +139,17 @@ func (l *Lab) AddBridge(ctx context.Context, names ...string) error {
 	return err
 }
 
-// Close ends everything the lab started and removes its directory. Closing again does nothing.
+// Close ends everything the lab started, removes its directory, and returns when that is done. Closing again does nothing
+// but wait for it.
 func (l *Lab) Close() error {
+	l.ending.Do(func() { l.endErr = l.end() })
+	return l.endErr
+}
+
+func (l *Lab) end() error {
 	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return nil
-	}
 	l.closed = true
-	vswitchd, ovsdb, guests := l.vswitchd, l.ovsdb, l.guests
+	vswitchd, ovsdb, guests := l.vswitchd, l.ovsdb, slices.Clone(l.guests)
 	var open []io.Closer
 	for c := range l.open {
 		open = append(open, c)

@@ -35,7 +35,7 @@ func TestRestartedGuestHasNewRows(t *testing.T) {
 	check(t, b.Stop(ctx))
 	check(t, b.Rename("vif7.0"))
 	check(t, b.Start(ctx))
-	vsctl(ctx, t, lab, "set", "Port", "vif7.0", "tag=[]")
+	vsctl(ctx, t, lab, "clear", "Port", "vif7.0", "tag")
 	_, err := ovstest.Exchange(ctx, a, b, 2)
 	check(t, err)
 }

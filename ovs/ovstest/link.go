@@ -20,8 +20,11 @@ func (g *Guest) plug() error {
 		attrs.Name, attrs.MTU = c.Port, c.MTU
 		pair := netlink.NewVeth(attrs)
 		pair.PeerName, pair.PeerHardwareAddr, pair.PeerMTU = device, c.MAC, uint32(c.MTU)
-		pair.PeerNamespace = netlink.NsFd(int(g.inside.file.Fd()))
-		if err := netlink.LinkAdd(pair); err != nil {
+		err := g.inside.use(func(fd int) error {
+			pair.PeerNamespace = netlink.NsFd(fd)
+			return netlink.LinkAdd(pair)
+		})
+		if err != nil {
 			return fmt.Errorf("making its device: %w", err)
 		}
 		return raiseLink(c.Port)

@@ -17,10 +17,11 @@ import (
 // for the lab, lets people find and enter it.
 type namespace struct {
 	name   string
-	file   *os.File
 	holder *process
 	stdin  io.Closer // the holder also ends when this closes
-	once   sync.Once
+
+	mu   sync.RWMutex
+	file *os.File // nil when closed
 }
 
 // newNamespace makes a silent namespace (see hush) with its loopback up.
@@ -54,11 +55,24 @@ func newNamespace(name string) (*namespace, error) {
 	return n, nil
 }
 
-func (n *namespace) enter() error {
-	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("entering namespace %s: %w", n.name, err)
+// use calls f with the namespace's descriptor, which stays open for as long.
+func (n *namespace) use(f func(fd int) error) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.file == nil {
+		return fmt.Errorf("namespace %s: %w", n.name, ErrClosed)
 	}
-	return nil
+	return f(int(n.file.Fd()))
+}
+
+// enter puts the current thread into the namespace.
+func (n *namespace) enter() error {
+	return n.use(func(fd int) error {
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering namespace %s: %w", n.name, err)
+		}
+		return nil
+	})
 }
 
 // do runs f inside the namespace, on a thread that is in it for just as long. What f opens (sockets) stays inside;
@@ -86,16 +100,17 @@ func (n *namespace) do(f func() error) error {
 	return <-done
 }
 
-// close lets go of the namespace; it is gone when the last socket and process inside are.
+// close lets go of the namespace; it is gone when the last socket and process inside are. Nil and closed are no matter.
 func (n *namespace) close() {
 	if n == nil {
 		return
 	}
-	n.once.Do(func() {
-		_ = n.stdin.Close()
-		n.holder.kill()
-		if n.file != nil {
-			_ = n.file.Close()
-		}
-	})
+	n.mu.Lock()
+	if n.file != nil {
+		_ = n.file.Close()
+		n.file = nil
+	}
+	n.mu.Unlock()
+	_ = n.stdin.Close()
+	n.holder.kill()
 }
