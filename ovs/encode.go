@@ -40,6 +40,7 @@ var kinds = map[string]kind{
 	"filter":            kindString,
 	"vlan_mode":         kindString,
 	"trunks":            kindVLANs,
+	"protected":         kindBool,
 	"interface.type":    kindText,
 	"interface.options": kindMap,
 }

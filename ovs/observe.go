@@ -118,7 +118,7 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 
 func port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Port {
 	p := plan.Port{
-		UUID: row.UUID, Name: row.Name, Tag: row.Tag, Trunks: vlans(row.Trunks), VLANMode: value(row.VLANMode),
+		UUID: row.UUID, Name: row.Name, Tag: row.Tag, Trunks: vlans(row.Trunks), VLANMode: value(row.VLANMode), Protected: row.Protected,
 		ExternalIDs: row.ExternalIDs, Interfaces: make([]plan.Interface, 0, len(row.Interfaces)),
 	}
 	for _, ref := range row.Interfaces {

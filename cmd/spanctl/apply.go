@@ -56,10 +56,12 @@ really being copied.`,
 }
 
 // carryOut applies what planner plans, waits until it is in force unless told
-// not to, and shows what was done and what came of it.
-func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, planner ovs.Planner, verb string, all, noWait bool) error {
+// not to, and shows what was done and what came of it. It fails if a session
+// does not copy what it should: one that was changed if sessions were named,
+// any otherwise.
+func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, planner ovs.Planner, verb string, named, noWait bool) error {
 	start := time.Now()
-	applied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) { return planner(snap) }, comment(verb))
+	applied, err := conn.Apply(ctx, planner, comment(verb))
 	if err != nil {
 		return err
 	}
@@ -70,12 +72,27 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, planner ovs.Planner,
 		_ = a.view().applied(applied, nil) // the error that follows matters more
 		return err
 	}
+	// What the change has made superfluous goes when it is in force.
+	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) {
+		p, err := stored(snap)
+		return p.Tidy(), err
+	}, comment(verb))
+	if err != nil {
+		return err
+	}
+	if err := conn.WaitInForce(ctx, tidied); err != nil {
+		return err
+	}
+	applied.Plan.Changes = append(applied.Plan.Changes, tidied.Plan.Changes...)
 	a.log.Info("applied", "changes", len(applied.Plan.Changes), "next_cfg", applied.NextCfg, "took", time.Since(start))
 	snap, err := conn.Observe(ctx)
 	if err != nil {
 		return err
 	}
-	now := plan.Make(snap, plan.StoredIntent(snap), time.Now())
+	now, err := stored(snap)
+	if err != nil {
+		return err
+	}
 	health := plan.Assess(now, nil)
 	if err := a.view().applied(applied, health); err != nil {
 		return err
@@ -83,11 +100,16 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, planner ovs.Planner,
 	touched := touchedSessions(applied.Plan)
 	for i := range health {
 		h := &health[i]
-		if h.Missing && h.State != plan.StateWaiting && (!all || slices.Contains(touched, h.Outcome.Name)) {
+		if h.Missing && h.State != plan.StateWaiting && (!named || slices.Contains(touched, h.Outcome.Name)) {
 			return fmt.Errorf("%w: session %s: %s", errDegraded, h.Outcome.Name, problems(h))
 		}
 	}
 	return nil
+}
+
+// stored is an ovs.Planner for the intent as it is stored.
+func stored(snap *plan.Snapshot) (*plan.Plan, error) {
+	return plan.Make(snap, plan.StoredIntent(snap), time.Now()), nil
 }
 
 // touchedSessions lists the sessions that a plan's changes serve.

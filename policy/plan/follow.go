@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -38,38 +39,44 @@ func followsMirrors(version string) bool {
 }
 
 // follow returns the changes that make running connections follow the mirror
-// changes of the same transaction, on releases that need it: adding or
-// removing any port revalidates every flow, so each bridge with mirrors of
-// ours has one inert patch port, the turn, that is replaced by one of another
-// name whenever they change. No row of anybody else is touched for it.
-func follow(snap *Snapshot, changes []Change, desired []Row) []Change {
+// changes of the same transaction, on releases that need it. Each bridge with
+// mirrors of ours then has one inert patch port, the turn: that it is added, or
+// that its protected flag is turned, revalidates every flow. The flag of a port
+// that passes nothing means nothing, and no row of anybody else is touched.
+//
+// The turn is removed only when the bridge has no mirror of ours any more, by a
+// later plan than the one that removes the last: OVS flushes the bridge's MAC
+// table if a port goes that a mirror selects, as select_all does, and production
+// floods (ofproto-dpif, mbridge_unregister_bundle).
+func follow(snap *Snapshot, changes []Change) []Change {
 	var result []Change
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
-		old, name := turns(bridge)
-		wanted, changed := false, false
-		for i := range desired {
-			wanted = wanted || desired[i].Table == TableMirror && desired[i].Bridge == bridge.Name
+		moved := slices.ContainsFunc(changes, func(c Change) bool {
+			return c.Table == TableMirror && c.Bridge == bridge.Name && c.movesPackets()
+		})
+		mirrored := slices.ContainsFunc(bridge.Mirrors, func(m Mirror) bool { return m.Managed() })
+		turn := findTurn(bridge)
+		row := Row{Table: TablePort, Bridge: bridge.Name, Name: turnName(bridge), Tier: TierDirect}
+		var step []Change
+		switch {
+		case moved && followsMirrors(snap.OVSVersion):
+		case moved && turn == nil:
+			row.Columns = turnColumns(row.Name)
+			step = []Change{create(&row)}
+		case moved:
+			have := row
+			have.UUID, have.Columns = turn.UUID, map[string]Value{colProtected: boolValue(turn.Protected)}
+			row.Columns = map[string]Value{colProtected: boolValue(!turn.Protected)}
+			step = update(&have, &row)
+		case turn != nil && !mirrored:
+			row.UUID = turn.UUID
+			step = []Change{remove(&row)}
 		}
-		for i := range changes {
-			if c := &changes[i]; c.Table == TableMirror && c.Bridge == bridge.Name && c.movesPackets() {
-				changed = true
-			}
+		for i := range step {
+			step[i].Reason, step[i].Detail = ReasonFollow, followDetail(snap)
 		}
-		wanted = wanted && !followsMirrors(snap.OVSVersion)
-		if wanted && !changed {
-			continue
-		}
-		for _, p := range old {
-			c := remove(&Row{Table: TablePort, Bridge: bridge.Name, Name: p.Name, UUID: p.UUID, Tier: TierDirect})
-			c.Reason, c.Detail = ReasonFollow, followDetail(snap)
-			result = append(result, c)
-		}
-		if wanted {
-			c := create(&Row{Table: TablePort, Bridge: bridge.Name, Name: name, Tier: TierDirect, Columns: turnColumns(name)})
-			c.Reason, c.Detail = ReasonFollow, followDetail(snap)
-			result = append(result, c)
-		}
+		result = append(result, step...)
 	}
 	return result
 }
@@ -82,6 +89,15 @@ func followDetail(snap *Snapshot) string {
 	return fmt.Sprintf("inert port: makes running connections follow mirrors on OVS %s", version)
 }
 
+// Tidy returns of a plan only the removal of turns that are no longer needed.
+func (p *Plan) Tidy() *Plan {
+	tidy := *p
+	tidy.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
+		return c.Reason != ReasonFollow || c.Action != Delete
+	})
+	return &tidy
+}
+
 // movesPackets reports whether a mirror change changes what is copied where.
 func (c *Change) movesPackets() bool {
 	for col := range c.Columns {
@@ -92,21 +108,17 @@ func (c *Change) movesPackets() bool {
 	return false
 }
 
-// turns returns the bridge's present turns, and a name for the next.
-func turns(bridge *Bridge) (old []*Port, next string) {
-	for i := range bridge.Ports {
-		if p := &bridge.Ports[i]; p.Managed() && isPatch(p) {
-			old = append(old, p)
-		}
+// findTurn returns the bridge's turn, nil if it has none.
+func findTurn(bridge *Bridge) *Port {
+	if p := bridge.Port(turnName(bridge)); p != nil && p.Managed() && isPatch(p) {
+		return p
 	}
-	for _, side := range []string{"a", "b"} {
-		sum := sha256.Sum256([]byte(bridge.Name + side))
-		next = "spanctl-" + hex.EncodeToString(sum[:3])
-		if bridge.Port(next) == nil {
-			return old, next
-		}
-	}
-	return old, next
+	return nil
+}
+
+func turnName(bridge *Bridge) string {
+	sum := sha256.Sum256([]byte(bridge.Name))
+	return "spanctl-" + hex.EncodeToString(sum[:3])
 }
 
 // turnColumns describe a patch port that passes nothing: it has no peer, and

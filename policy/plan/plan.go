@@ -52,7 +52,7 @@ func Make(snap *Snapshot, intent Intent, now time.Time) *Plan {
 	desired := Compile(snap, intent, now)
 	changes := Diff(current(snap, desired.Rows), desired.Rows)
 	explain(changes, intent, desired.Outcomes)
-	changes = append(changes, follow(snap, changes, desired.Rows)...)
+	changes = append(changes, follow(snap, changes)...)
 	return &Plan{Base: snap, Changes: changes, Outcomes: desired.Outcomes, Warnings: desired.Warnings}
 }
 

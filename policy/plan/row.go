@@ -63,6 +63,7 @@ const (
 	colFilter     = "filter"
 	colVLANMode   = "vlan_mode"
 	colTrunks     = "trunks"
+	colProtected  = "protected"
 	colType       = "interface.type"
 	colOptions    = "interface.options"
 )

@@ -68,6 +68,7 @@ type Port struct {
 	Tag         *int
 	Trunks      policy.Ranges
 	VLANMode    string
+	Protected   bool
 	ExternalIDs map[string]string
 }
 
