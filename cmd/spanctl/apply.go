@@ -38,11 +38,8 @@ really being copied.`,
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
 				if dryRun {
-					p, err := r.preview(ctx, conn)
-					if err != nil {
-						return err
-					}
-					return a.view().plan(p)
+					_, err := a.preview(ctx, conn, r.plan)
+					return err
 				}
 				return a.carryOut(ctx, conn, r.plan, "apply", r.sessions != nil, noWait)
 			})

@@ -40,15 +40,8 @@ deleted. --all also removes rows of ours that no session owns.`,
 			planner := func(snap *plan.Snapshot) (*plan.Plan, error) { return planDelete(snap, names, all) }
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
 				if dryRun {
-					snap, err := conn.Observe(ctx)
-					if err != nil {
-						return err
-					}
-					p, err := planner(snap)
-					if err != nil {
-						return err
-					}
-					return a.view().plan(p)
+					_, err := a.preview(ctx, conn, planner)
+					return err
 				}
 				return a.carryOut(ctx, conn, planner, "delete", true, noWait)
 			})

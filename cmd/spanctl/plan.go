@@ -29,17 +29,11 @@ changed. Without -f the plan is for the stored sessions.`,
 				return err
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
-				p, err := r.preview(ctx, conn)
-				if err != nil {
-					return err
-				}
-				if err := a.view().plan(p); err != nil {
-					return err
-				}
-				if detailed && !p.Empty() {
+				p, err := a.preview(ctx, conn, r.plan)
+				if err == nil && detailed && !p.Empty() {
 					return errPending
 				}
-				return nil
+				return err
 			})
 		},
 	}
@@ -86,11 +80,15 @@ func (r *request) plan(snap *plan.Snapshot) (*plan.Plan, error) {
 	return p, p.Refused(r.names())
 }
 
-// preview makes the plan, and nothing else.
-func (r *request) preview(ctx context.Context, conn *ovs.Conn) (*plan.Plan, error) {
+// preview shows what planner plans, and changes nothing.
+func (a *app) preview(ctx context.Context, conn *ovs.Conn, planner ovs.Planner) (*plan.Plan, error) {
 	snap, err := conn.Observe(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return r.plan(snap)
+	p, err := planner(snap)
+	if err != nil {
+		return nil, err
+	}
+	return p, a.view().plan(p)
 }
