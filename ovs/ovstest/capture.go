@@ -1,21 +1,12 @@
 package ovstest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 )
-
-// Frame is one frame as it was on the wire, all VLAN tags in place, without checksum trailer.
-type Frame struct {
-	Time     time.Time // when it was read
-	Data     []byte
-	Outgoing bool // sent by the device itself; only with Outgoing
-}
 
 // Capture records every frame that arrives at a device, from the moment it was opened.
 type Capture struct {
@@ -27,7 +18,8 @@ type Capture struct {
 
 	mu     sync.Mutex
 	frames []Frame
-	err    error         // why the reader ended by itself, or what was lost
+	broken error         // why the reader ended by itself
+	lost   error         // frames that the kernel dropped
 	news   chan struct{} // closed at the next change
 	closed bool
 }
@@ -88,7 +80,7 @@ func (c *Capture) read() {
 		if err == nil {
 			c.frames = append(c.frames, Frame{Time: time.Now(), Data: data, Outgoing: outgoing})
 		} else if !c.closed {
-			c.err = errors.Join(c.err, fmt.Errorf("capturing at %s: %w", c.name, err))
+			c.broken = fmt.Errorf("capturing at %s: %w", c.name, err)
 		}
 		close(c.news)
 		c.news = make(chan struct{})
@@ -114,7 +106,7 @@ func (c *Capture) Err() error {
 	if !c.closed {
 		c.countLost()
 	}
-	return c.err
+	return errors.Join(c.lost, c.broken)
 }
 
 func (c *Capture) countLost() {
@@ -123,7 +115,7 @@ func (c *Capture) countLost() {
 		err = fmt.Errorf("%d %w", n, ErrLost)
 	}
 	if err != nil {
-		c.err = errors.Join(c.err, fmt.Errorf("capturing at %s: %w", c.name, err))
+		c.lost = errors.Join(c.lost, fmt.Errorf("capturing at %s: %w", c.name, err))
 	}
 }
 
@@ -158,7 +150,8 @@ func (c *Capture) WaitPayload(ctx context.Context, payload []byte, n int) error 
 	return nil
 }
 
-// Close ends the capture; Frames stays. It is an error if frames were lost. Closing again does nothing.
+// Close ends the capture; Frames stays. It is an error if frames were lost, and none if the device has gone. Closing
+// again does nothing.
 func (c *Capture) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -167,7 +160,7 @@ func (c *Capture) Close() error {
 	}
 	c.countLost()
 	c.closed = true
-	err := c.err
+	err := c.lost
 	if c.detach != nil {
 		c.detach()
 	}
@@ -176,28 +169,4 @@ func (c *Capture) Close() error {
 	<-c.ended
 	c.lab.forget(c)
 	return err
-}
-
-// CountPayload is how many of the frames carry the payload, as they are or inside a tunnel.
-func CountPayload(frames []Frame, payload []byte) int {
-	n := 0
-	for _, f := range frames {
-		if bytes.Contains(f.Data, payload) {
-			n++
-		}
-	}
-	return n
-}
-
-// recent is the last few frames, for an error message.
-func recent(frames []Frame) string {
-	if len(frames) == 0 {
-		return "no frames arrived"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d frames arrived, the last:", len(frames))
-	for _, f := range frames[max(0, len(frames)-5):] {
-		b.WriteString("\n\t" + Describe(f.Data))
-	}
-	return b.String()
 }

@@ -43,6 +43,15 @@ func TestDummy(t *testing.T) {
 	}
 }
 
+func TestOFCtlFindsTheBridge(t *testing.T) {
+	ctx, lab := start(t, ovstest.Config{})
+	out, err := lab.OFCtl(ctx, "dump-flows", "br0")
+	check(t, err)
+	if !strings.Contains(out, "actions=NORMAL") {
+		t.Errorf("flows: %s", out)
+	}
+}
+
 func TestMissingSchemaSaysWhatToInstall(t *testing.T) {
 	_, err := ovstest.Start(t.Context(), ovstest.Config{Schema: "/nowhere", DatabaseOnly: true})
 	if !errors.Is(err, ovstest.ErrNotInstalled) || !strings.Contains(err.Error(), "make deps") {

@@ -12,24 +12,6 @@ import (
 	"time"
 )
 
-// Config says what lab to start. The zero value is one bridge br0 on the userspace datapath.
-type Config struct {
-	Name    string    // of the test or demo; processes, namespaces and the directory carry it (default "lab")
-	Bridges []string  // made before Start returns (nil: br0; empty and not nil: none)
-	Log     io.Writer // every command and what it said, for people (nil: nowhere)
-	Schema  string    // vswitch.ovsschema (default: the installed one)
-
-	// Datapath is each bridge's datapath_type (default "netdev", or "dummy" with Dummy; "system" needs the
-	// kernel's openvswitch module).
-	Datapath string
-
-	// DatabaseOnly starts ovsdb-server alone: no ovs-vswitchd, no namespaces, no need for root.
-	DatabaseOnly bool
-
-	// Dummy runs ovs-vswitchd with dummy devices only: thousands of ports, no namespaces, no need for root.
-	Dummy bool
-}
-
 // Lab is a private Open vSwitch. Its methods are safe for use by several goroutines, except that one guest's
 // Stop, Start, Rename and Vanish are for one at a time.
 type Lab struct {
@@ -81,25 +63,6 @@ func Start(ctx context.Context, cfg Config) (*Lab, error) {
 	l.detach = context.AfterFunc(ctx, func() { _ = l.Close() })
 	l.mu.Unlock()
 	return l, nil
-}
-
-func (c Config) filled() Config {
-	if c.Name == "" {
-		c.Name = "lab"
-	}
-	if c.Bridges == nil {
-		c.Bridges = []string{"br0"}
-	}
-	if c.Schema == "" {
-		c.Schema = "/usr/share/openvswitch/vswitch.ovsschema"
-	}
-	if c.Datapath == "" {
-		c.Datapath = "netdev"
-		if c.Dummy {
-			c.Datapath = "dummy"
-		}
-	}
-	return c
 }
 
 func (l *Lab) rise(ctx context.Context) error {

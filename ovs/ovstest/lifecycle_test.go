@@ -22,6 +22,7 @@ func TestRestartedGuestHasNewRows(t *testing.T) {
 	if got := vsctl(ctx, t, lab, "get", "Interface", "vif1.0", "external_ids"); !strings.Contains(got, `"x\"y"`) {
 		t.Errorf("external_ids are %s", got)
 	}
+	capture(ctx, t, b) // ends with the device
 	port, iface := uuid(ctx, t, lab, "Port", "vif1.0"), uuid(ctx, t, lab, "Interface", "vif1.0")
 	check(t, b.Stop(ctx))
 	check(t, b.Stop(ctx))

@@ -27,17 +27,6 @@ func (g *Guest) Send(frame []byte) error {
 	return nil
 }
 
-// HostPort is the host's own port of a bridge, up and addressed (HostIP).
-type HostPort struct {
-	Station
-	lab    *Lab
-	device string
-}
-
-// Send sends one frame into the bridge from the host. The socket is opened anew each time: the device is another one
-// after a restart of ovs-vswitchd.
-func (h *HostPort) Send(frame []byte) error { return h.lab.SendPort(h.device, frame) }
-
 // SendPort sends one frame out of a device of the host: from the host into a bridge, by its internal port.
 func (l *Lab) SendPort(device string, frame []byte) error {
 	if err := l.realHost(); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,11 +108,13 @@ func onWire(frame, oob []byte) ([]byte, error) {
 		return nil, fmt.Errorf("reading auxiliary data: %w", err)
 	}
 	for _, m := range messages {
-		if m.Header.Level != unix.SOL_PACKET || m.Header.Type != unix.PACKET_AUXDATA ||
-			len(m.Data) < int(unsafe.Sizeof(unix.TpacketAuxdata{})) {
+		if m.Header.Level != unix.SOL_PACKET || m.Header.Type != unix.PACKET_AUXDATA {
 			continue
 		}
-		aux := *(*unix.TpacketAuxdata)(unsafe.Pointer(&m.Data[0]))
+		var aux unix.TpacketAuxdata
+		if _, err := binary.Decode(m.Data, binary.NativeEndian, &aux); err != nil {
+			return nil, fmt.Errorf("reading auxiliary data: %w", err)
+		}
 		if aux.Status&unix.TP_STATUS_VLAN_VALID == 0 || len(frame) < 12 {
 			continue
 		}
