@@ -25,7 +25,8 @@ var rewrite = flag.Bool("update", false, "write the rows of testdata/apply anew"
 //	rows     what the database must hold now
 //	nothing  what an empty plan does: no transaction
 //
-// Every apply and delete must be one transaction, and repeating it none.
+// Every apply and delete must be one transaction, and repeating it none; ports
+// that are no longer needed go in one of their own.
 func TestApply(t *testing.T) {
 	files, err := filepath.Glob("testdata/apply/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -82,10 +83,10 @@ func shell(t *testing.T, lab *ovstest.Lab, line string) {
 }
 
 // carryOut applies a plan, which is one transaction if there are changes, and
-// again, which is none.
+// again, which is none, but for what the change has made superfluous.
 func carryOut(t *testing.T, lab *ovstest.Lab, planner ovs.Planner, changes bool) {
 	t.Helper()
-	for _, want := range []bool{changes, false} {
+	once := func(want bool) {
 		before := len(transactions(t, lab))
 		applied := apply(t, lab, planner)
 		records := transactions(t, lab)[before:]
@@ -93,6 +94,13 @@ func carryOut(t *testing.T, lab *ovstest.Lab, planner ovs.Planner, changes bool)
 			t.Errorf("committed %v in %d transactions, want %v; changes %+v", applied.Committed, len(records), want, applied.Plan.Changes)
 		}
 	}
+	once(changes)
+	left, err := planner(look(t, lab))
+	check(t, err)
+	if tidy := left.Tidy(); changes && !tidy.Empty() && len(tidy.Changes) == len(left.Changes) {
+		once(true)
+	}
+	once(false)
 }
 
 func btoi(b bool) int {
