@@ -109,7 +109,7 @@ func (c *compiler) warnings(groups []*group) []string {
 		bridge := c.snap.Bridges[g.bridge].Name
 		if g.target.port < 0 {
 			if names := c.rspanReceivers(g); len(names) > 0 {
-				list = append(list, "session "+g.sessions[0].Name+": on bridge "+bridge+" guests receive the copies too, because their ports trunk every VLAN: "+
+				list = append(list, "session "+g.sessions[0].Name+": on bridge "+bridge+" guests receive the copies too, their own packets included, because their ports trunk every VLAN: "+
 					strings.Join(names, ", ")+"; give these ports a tag or trunks")
 			}
 		}

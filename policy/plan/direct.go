@@ -27,7 +27,7 @@ func (c *compiler) place() []*group {
 	for {
 		groups := c.group()
 		for _, g := range groups {
-			g.rows = c.mirrorRows(g)
+			g.rows = c.mirrorRows(g, groups)
 		}
 		last, refusal := c.overLimit(groups)
 		if last == nil {
@@ -182,10 +182,10 @@ func (c *compiler) overLimit(groups []*group) (*Outcome, *Refusal) {
 
 // mirrorRows builds the Mirror rows of a group: one that selects all where
 // that says the same, and one for each VLAN set that the other selections need.
-func (c *compiler) mirrorRows(g *group) []Row {
+func (c *compiler) mirrorRows(g *group, groups []*group) []Row {
 	list, every := c.merge(g)
 	var rows []Row
-	if every.from != nil && every.from == every.to && c.selectAllIsExact(g) {
+	if every.from != nil && every.from == every.to && c.selectAllIsExact(g, groups) {
 		row := c.mirror(g, every.from)
 		row.Columns[colSelectAll] = boolValue(true)
 		rows = append(rows, row)
@@ -244,15 +244,16 @@ func (c *compiler) merge(g *group) ([]source, universal) {
 func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
 
 // selectAllIsExact reports whether select_all selects on the group's bridge
-// what the feedback rule allows: OVS counts every port in, so none may be
-// another session's destination (what its guest sends would be copied), a
-// tunnel, or a port that is told to have no role.
-func (c *compiler) selectAllIsExact(g *group) bool {
+// what the feedback rule allows: OVS counts every port in, so none may be a
+// tunnel, a port that is told to have no role, or a destination that no mirror
+// reserves. What is received on a reserved port is dropped before any mirror
+// sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5).
+func (c *compiler) selectAllIsExact(g *group, groups []*group) bool {
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
-		if c.isDest[port] && port != g.target.port {
+		if c.roles[port] == roleNone && !isPatch(c.ports[port]) {
 			return false
 		}
-		if c.roles[port] == roleNone && !isPatch(c.ports[port]) {
+		if c.isDest[port] && !slices.ContainsFunc(groups, func(other *group) bool { return other.target.port == port }) {
 			return false
 		}
 	}
