@@ -29,10 +29,14 @@ var selections = []struct{ name, session, copied string }{
 	{"one VLAN", `sources: [{role: all, vlans: [10]}]`, "*>*@10"},
 	{"untagged", `sources: [{role: all, vlans: [0]}]`, "*>*@0"},
 	{"several VLANs", `sources: [{interface: vif-b, vlans: [0, 15-25]}]`, "b>*@0 *>b@0 b>*@20 *>b@20"},
-	{"VLANs by port", `sources: [{interface: vif-a, vlans: [10]}, {interface: vif-b, vlans: [20]}, {role: uplink}]`,
-		"a>*@10 *>a@10 b>*@20 *>b@20 up>* *>up"},
-	{"VLANs by direction", `sources: [{interface: vif-a, vlans: [10], direction: from}, {interface: vif-a, vlans: [20], direction: to}]`,
-		"a>*@10 *>a@20"},
+	{
+		"VLANs by port", `sources: [{interface: vif-a, vlans: [10]}, {interface: vif-b, vlans: [20]}, {role: uplink}]`,
+		"a>*@10 *>a@10 b>*@20 *>b@20 up>* *>up",
+	},
+	{
+		"VLANs by direction", `sources: [{interface: vif-a, vlans: [10], direction: from}, {interface: vif-a, vlans: [20], direction: to}]`,
+		"a>*@10 *>a@20",
+	},
 	{"all but one", `{sources: [{role: guest}], except: [{interface: vif-b}]}`, "a>* *>a c>* *>c"},
 	{"all but one direction", `{sources: [{vm: "web-*"}], except: [{interface: vif-b, direction: to}]}`, "a>* *>a b>*"},
 	{"all but one VLAN", `{sources: [{vm: web-1}], except: [{role: all, vlans: [10]}]}`, "a>*@0 *>a@0 a>*@20 *>a@20"},
