@@ -27,8 +27,14 @@ var protocols = []struct {
 	name   Protocol
 	number uint8
 }{
-	{ProtocolTCP, 6}, {ProtocolUDP, 17}, {ProtocolSCTP, 132}, {ProtocolICMP, 1},
-	{ProtocolICMP6, 58}, {ProtocolIGMP, 2}, {ProtocolGRE, 47}, {ProtocolESP, 50},
+	{ProtocolTCP, 6},
+	{ProtocolUDP, 17},
+	{ProtocolSCTP, 132},
+	{ProtocolICMP, 1},
+	{ProtocolICMP6, 58},
+	{ProtocolIGMP, 2},
+	{ProtocolGRE, 47},
+	{ProtocolESP, 50},
 }
 
 // Number is the IP protocol number; false for the zero Protocol.
@@ -48,7 +54,7 @@ func (p Protocol) hasPorts() bool {
 }
 
 func parseProtocol(text string) (Protocol, *problem) {
-	if text != "" && strings.Trim(text, "+-_.0123456789xobXOBabcdefABCDEF") == "" && strings.ContainsAny(text[:1], "+-0123456789") {
+	if text != "" && strings.Trim(text, "+-_.0123456789xoXOabcdefABCDEF") == "" && strings.ContainsAny(text[:1], "+-0123456789") {
 		n, p := parseNumber(text, 0, 255)
 		if p != nil {
 			return "", p

@@ -22,8 +22,13 @@ var rateUnits = []struct {
 	packets bool
 	factor  uint64
 }{
-	{"Gbps", false, 1e9}, {"Mbps", false, 1e6}, {"kbps", false, 1e3}, {"bps", false, 1},
-	{"Mpps", true, 1e6}, {"kpps", true, 1e3}, {"pps", true, 1},
+	{"Gbps", false, 1e9},
+	{"Mbps", false, 1e6},
+	{"kbps", false, 1e3},
+	{"bps", false, 1},
+	{"Mpps", true, 1e6},
+	{"kpps", true, 1e3},
+	{"pps", true, 1},
 }
 
 // IsZero reports whether there is no limit.
