@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -30,6 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	code := exitCode(err)
 	if ctx.Err() != nil && code != exitOK {
 		code = exitInterrupted
+		err = fmt.Errorf("interrupted: %w", err)
 	}
 	if err != nil {
 		a.printError(err, code)
