@@ -87,11 +87,11 @@ func shell(t *testing.T, lab *ovstest.Lab, line string) {
 func carryOut(t *testing.T, lab *ovstest.Lab, planner ovs.Planner, changes bool) {
 	t.Helper()
 	once := func(want bool) {
-		before := len(transactions(t, lab))
+		before := transactions(t, lab)
 		applied := apply(t, lab, planner)
-		records := transactions(t, lab)[before:]
-		if applied.Committed != want || applied.Plan.Empty() == want || len(records) != btoi(want) {
-			t.Errorf("committed %v in %d transactions, want %v; changes %+v", applied.Committed, len(records), want, applied.Plan.Changes)
+		sent := transactions(t, lab) - before
+		if applied.Committed != want || applied.Plan.Empty() == want || sent != btoi(want) {
+			t.Errorf("committed %v in %d transactions, want %v; changes %+v", applied.Committed, sent, want, applied.Plan.Changes)
 		}
 	}
 	once(changes)

@@ -168,7 +168,7 @@ func TestManySessions(t *testing.T) {
 	for i := range sessions {
 		huge := ""
 		if i == 0 {
-			huge = strings.Repeat("huge ", 50_000)
+			huge = strings.Repeat("huge ", 20_000)
 		}
 		fmt.Fprintf(&text, "s%d: {description: %q, sources: [{interface: vif%d.0}], destinations: [{interface: out%d}]}\n", i, huge, i, i%destinations)
 	}

@@ -87,7 +87,7 @@ func TestTLS(t *testing.T) {
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 				t.Errorf("error is %v", err)
 			}
-			if c.want == ovs.ErrPermission && err != nil && !strings.Contains(err.Error(), "check --ca-cert") {
+			if c.want == ovs.ErrPermission && err != nil && !strings.Contains(err.Error(), "check --ca-cert, --certificate and --private-key") {
 				t.Errorf("error does not help: %v", err)
 			}
 		})
