@@ -1,0 +1,3 @@
+package main
+
+// Who writes at the same time, spanctl or somebody else, loses nothing.
