@@ -42,10 +42,11 @@ func unreachable(remote string, err error) error {
 		return fmt.Errorf("%w: %s: %w; run as root, or as a user who may write that socket", ErrPermission, remote, err)
 	case strings.Contains(text, "tls:") || strings.Contains(text, "x509:"):
 		return fmt.Errorf("%w: %s: %w; check --ca-cert, --certificate and --private-key", ErrPermission, remote, err)
-	case strings.Contains(remote, "ssl:") && (strings.Contains(text, "broken pipe") || strings.Contains(text, "connection reset by peer")):
+	case strings.Contains(text, "failed to connect to ssl:") && (strings.Contains(text, "listdbs failure") || strings.Contains(text, ": not connected")):
 		// In TLS 1.3 a server refuses a client's certificate after the
 		// handshake, and may be gone before its reason is read.
-		return fmt.Errorf("%w: %s: %w; the server may have refused the certificate: check --ca-cert, --certificate and --private-key", ErrPermission, remote, err)
+		return fmt.Errorf("%w: %s: %w; the server ended the connection and may have refused the certificate: check --ca-cert, --certificate and --private-key",
+			ErrPermission, remote, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %s: no answer in time; check that ovsdb-server runs and answers there, or give more --timeout", ErrUnreachable, remote)
 	case errors.Is(err, context.Canceled):
