@@ -55,7 +55,7 @@ generate-check: generate ## fail if a generated file is stale
 .PHONY: fuzz
 fuzz: ## fuzz every parser for FUZZTIME (1m) each
 	@set -e; for target in $$(grep -rhoE 'func Fuzz[A-Za-z]+' policy --include='*_test.go' | cut -c6-); do \
-		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./policy; done
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./policy; done
 
 .PHONY: bench
 bench: deps ## compare speed and memory with peers in one run, as ratios (COUNT=5 rounds)

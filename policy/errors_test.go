@@ -123,7 +123,7 @@ func TestErrorsOfBytes(t *testing.T) {
 		{"characters, not bytes", "version: 1\nsessions: {} # é\né: {ü: 1}", "p.yaml:3:1: [\"é\"]: unknown field; the fields here are version, sessions"},
 		{"directive", "%YAML 1.2\n---\n" + body + "...\n", ""},
 		{"header", "---\n" + body, ""},
-		{"large", strings.Repeat("#", MaxSize+1), "p.yaml:1:1: document: is 4194305 bytes long, the limit is 4194304; split it into several files of a directory"},
+		{"large", strings.Repeat("#", MaxSize+1), "p.yaml:1:1: document: is 1048577 bytes long, the limit is 1048576; split it into several files of a directory"},
 		{"deep", strings.Repeat("[", 1000), "p.yaml:1:65: document: is nested more than 64 levels deep; write it flatter; a policy needs 7 levels"},
 		{"deep JSON", `{"version":` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + "}", "p.yaml:1:76: document: is nested more than 64 levels deep; write it flatter; a policy needs 7 levels"},
 		{"JSON with tabs", "{\n\t\"version\": 1,\n\t\"sessions\": {}\n}", ""},

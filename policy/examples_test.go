@@ -89,7 +89,7 @@ func TestReference(t *testing.T) {
 			t.Errorf("the reference does not have %s", file)
 		}
 	}
-	for _, limit := range []string{"4 MiB", "64 levels", "20,000", "2,000,000", "1,000"} {
+	for _, limit := range []string{"1 MiB", "64 levels", "20,000", "2,000,000", "1,000"} {
 		if !strings.Contains(text, limit) {
 			t.Errorf("the reference does not name the limit %s", limit)
 		}
