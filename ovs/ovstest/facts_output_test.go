@@ -51,8 +51,10 @@ func TestTagsOfCopiesFollowTheOutputsMode(t *testing.T) {
 		{[]string{"vlan_mode=access", "tag=10"}, strips},
 		{[]string{"vlan_mode=dot1q-tunnel", "tag=10"}, strips},
 	} {
-		vsctl(ctx, t, lab, append([]string{"clear", "Port", d.Port(), "tag", "trunks", "vlan_mode",
-			"--", "set", "Port", d.Port(), "protected=false"}, c.columns...)...)
+		vsctl(ctx, t, lab, append([]string{
+			"clear", "Port", d.Port(), "tag", "trunks", "vlan_mode",
+			"--", "set", "Port", d.Port(), "protected=false",
+		}, c.columns...)...)
 		copies := capture(ctx, t, d)
 		for _, shape := range []string{"untagged", "10", "20", "10 30", "s10 30"} {
 			payload := ovstest.Payload(shape)

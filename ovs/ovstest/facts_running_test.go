@@ -64,8 +64,10 @@ func (b bench) change(from, to state) []string {
 // flip is the part that adds or removes a parked patch port without a peer.
 var flips = map[string][]string{
 	"none": nil,
-	"add": {"--", "add-port", "br0", "flip", "vlan_mode=trunk", "trunks=4095",
-		"--", "set", "Interface", "flip", "type=patch", "options:peer=nowhere"},
+	"add": {
+		"--", "add-port", "br0", "flip", "vlan_mode=trunk", "trunks=4095",
+		"--", "set", "Interface", "flip", "type=patch", "options:peer=nowhere",
+	},
 	"remove": {"--", "del-port", "br0", "flip"},
 }
 

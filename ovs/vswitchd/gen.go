@@ -22,10 +22,14 @@ var columns = map[string][]string{
 	"Open_vSwitch": {"bridges", "external_ids", "ovs_version"},
 	"Bridge":       {"name", "datapath_type", "ports", "mirrors"},
 	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "external_ids"},
-	"Interface": {"name", "type", "status", "ofport", "mac_in_use", "error", "link_state",
-		"ifindex", "external_ids"},
-	"Mirror": {"name", "select_all", "select_src_port", "select_dst_port", "select_vlan",
-		"output_port", "output_vlan", "snaplen", "filter", "external_ids"},
+	"Interface": {
+		"name", "type", "status", "ofport", "mac_in_use", "error", "link_state",
+		"ifindex", "external_ids",
+	},
+	"Mirror": {
+		"name", "select_all", "select_src_port", "select_dst_port", "select_vlan",
+		"output_port", "output_vlan", "snaplen", "filter", "external_ids",
+	},
 }
 
 func main() {
