@@ -76,7 +76,11 @@ func (l *Lab) StartVSwitchd(ctx context.Context) error {
 		return fmt.Errorf("reading next_cfg: %w", err)
 	}
 	next := strconv.FormatInt(config+1, 10)
-	if _, err := l.vsctl(ctx, "--no-wait", "set", "Open_vSwitch", ".", "next_cfg="+next); err != nil {
+	version, err := l.version(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := l.vsctl(ctx, "--no-wait", "set", "Open_vSwitch", ".", "next_cfg="+next, "ovs_version="+version); err != nil {
 		return err
 	}
 	args := []string{l.DB}
@@ -90,6 +94,16 @@ func (l *Lab) StartVSwitchd(ctx context.Context) error {
 		return errors.Join(err, l.running("ovs-vswitchd", l.vswitchdProcess()))
 	}
 	return l.raise(ctx)
+}
+
+// version is that of ovs-vswitchd. It does not write it into the database itself: on a host ovs-ctl does.
+func (l *Lab) version(ctx context.Context) (string, error) {
+	out, err := l.run(ctx, "ovs-vswitchd", "--version")
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(out, "\n") // ovs-vswitchd (Open vSwitch) 3.1.0
+	return first[strings.LastIndex(first, " ")+1:], nil
 }
 
 // startDaemon starts a daemon in the foreground, in the namespace that plays the host.
