@@ -53,14 +53,14 @@ func (v *textView) version(info versionInfo) error {
 func (v *textView) plan(p *plan.Plan) error {
 	var b bytes.Buffer
 	v.writePlan(&b, p)
-	for _, w := range p.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
-	}
 	for _, o := range p.Outcomes {
-		if o.State != plan.StateActive {
-			fmt.Fprintf(&b, "session %s is %s: %s\n", o.Name, o.State, o.Reason)
+		if o.State == plan.StateActive {
+			fmt.Fprintf(&b, "session %s: %s to %s, %s tier\n", o.Name, count(o.SourceCount(), "port"), where(o), o.Tier)
+		} else {
+			fmt.Fprintf(&b, "session %s: %s (%s)\n", o.Name, o.State, o.Reason)
 		}
 	}
+	writeWarnings(&b, p)
 	return v.flush(&b)
 }
 
@@ -197,9 +197,7 @@ func (v *textView) paint(a plan.Action) string {
 func (v *textView) applied(a *ovs.Applied, health []plan.Health) error {
 	var b bytes.Buffer
 	v.writePlan(&b, a.Plan)
-	for _, w := range a.Plan.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
-	}
+	writeWarnings(&b, a.Plan)
 	switch {
 	case a.Committed && health == nil:
 		b.WriteString("Committed.\n")
@@ -231,11 +229,7 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 		}
 		b.WriteString("\n")
 		if h.State == plan.StateActive || h.State == plan.StateDegraded {
-			where := o.Destination
-			if o.Bridge != "" {
-				where += " of bridge " + o.Bridge
-			}
-			fmt.Fprintf(b, "  copies %d of %s to %s\n", h.Copied, count(o.SourceCount(), "port"), where)
+			fmt.Fprintf(b, "  copies %d of %s to %s\n", h.Copied, count(o.SourceCount(), "port"), where(o))
 		} else if len(h.Blind) > 0 {
 			fmt.Fprintf(b, "  not copied: %s\n", short(h.Blind))
 		}
@@ -248,6 +242,20 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 			fmt.Fprintf(b, "  ! %s\n", problem)
 		}
 	}
+}
+
+func writeWarnings(b *bytes.Buffer, p *plan.Plan) {
+	for _, w := range p.Warnings {
+		fmt.Fprintf(b, "warning: %s\n", w)
+	}
+}
+
+// where says where a session's copies go.
+func where(o *plan.Outcome) string {
+	if o.Bridge == "" {
+		return o.Destination
+	}
+	return o.Destination + " of bridge " + o.Bridge
 }
 
 // count writes a number with its noun; the plural has an s unless given.
