@@ -33,13 +33,12 @@ func (v *textView) valid(sessions map[string]*policy.Session) error {
 }
 
 func (v *textView) sessions(doc *policy.Document) error {
-	if len(doc.Sessions) == 0 {
-		_, err := fmt.Fprintln(v.out, "# no sessions are stored")
-		return err
-	}
 	text, err := policy.Format(doc)
 	if err != nil {
 		return err
+	}
+	if len(doc.Sessions) == 0 {
+		text = append([]byte("# no sessions are stored\n"), text...)
 	}
 	_, err = v.out.Write(text)
 	return err
