@@ -44,6 +44,7 @@ var selections = []struct{ name, session, copied string }{
 }
 
 func TestE2ESelectionsCopyWhatTheySay(t *testing.T) {
+	t.Parallel()
 	s, matrix := newMatrix(t)
 	for _, c := range selections {
 		s.sub(c.name, func(s *site) {
@@ -55,6 +56,7 @@ func TestE2ESelectionsCopyWhatTheySay(t *testing.T) {
 }
 
 func TestE2ETagInOVSDBAddsAPort(t *testing.T) {
+	t.Parallel()
 	s, matrix := newMatrix(t)
 	s.apply("  audit: {sources: [{interface: vif-a, vlans: [10]}], destinations: [{vm: audit}]}\n")
 	for _, step := range []struct{ change, copied string }{
@@ -72,6 +74,7 @@ func TestE2ETagInOVSDBAddsAPort(t *testing.T) {
 }
 
 func TestE2EOnlyTheNamedBridgeIsCopied(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "a", "b", "audit")
 	s.check(s.lab.AddBridge(s.ctx, "br1"))
 	x, y := s.add(ovstest.GuestConfig{Name: "x", Bridge: "br1"}), s.add(ovstest.GuestConfig{Name: "y", Bridge: "br1"})

@@ -25,10 +25,9 @@ type site struct {
 }
 
 // newSite starts a lab with bridge br0 and guests that have nothing but a name, which is also their vm-id. It ends with
-// the test; tests with a site run beside each other.
+// the test.
 func newSite(t *testing.T, guests ...string) *site {
 	t.Helper()
-	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	lab, err := ovstest.Start(ctx, ovstest.Config{Name: t.Name()})

@@ -22,6 +22,7 @@ type crossing struct {
 }
 
 func TestE2EEverythingIsCopiedOnceByteForByte(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "a", "b", "audit")
 	a, b, audit := s.guests["a"], s.guests["b"], s.guests["audit"]
 	c, d := s.add(ovstest.GuestConfig{Name: "c", Tag: 10}), s.add(ovstest.GuestConfig{Name: "d", Tag: 10})
@@ -121,6 +122,7 @@ func udp(from, to ovstest.Endpoint) []byte {
 }
 
 func TestE2ERestartedAndNewGuestsAreCopiedFromTheirFirstPacket(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "a", "b", "audit")
 	a, b := s.guests["a"], s.guests["b"]
 	s.apply(everything)
