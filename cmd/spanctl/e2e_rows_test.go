@@ -1,210 +1,239 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
-
-	"spanctl/ovs/ovstest"
 )
 
-// What is in the database, to the byte, before and after spanctl.
+// A database is every row: table, UUID, column, and its content as JSON.
+type database map[string]map[string]map[string]string
 
-// steps are the states of a session that sends to the guest audit, and what apply and delete do to it.
-var steps = []struct{ name, session string }{
-	{"apply", `  audit: {sources: [{role: all}], destinations: [{vm: audit}]}`},
-	{"narrow", `  audit: {sources: [{vm: a, vlans: [10]}], destinations: [{vm: audit}]}`},
-	{"strip", `  audit: {sources: [{role: guest, direction: from}], destinations: [{vm: audit}], strip_vlan: true, snaplen: 100}`},
-	{"disable", `  audit: {sources: [{role: all}], destinations: [{vm: audit}], enabled: false}`},
-	{"enable", `  audit: {sources: [{role: all}], destinations: [{vm: audit}]}`},
-	{"second", "  more: {sources: [{vm: b}], destinations: [{vm: audit}]}\n  rspan: {sources: [{vm: a}], destinations: [{vlan: 999}]}"},
+// volatile are the columns that ovs-vswitchd writes as it goes, and the number that every transaction counts up.
+var volatile = []string{"statistics", "status", "rstp_status", "rstp_statistics", "link_resets", "cur_cfg", "next_cfg"}
+
+// database reads the whole database.
+func (s *site) database() database {
+	s.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(s.ctx, "ovsdb-client", "--format=json", "--data=json", "dump", s.lab.DB, "Open_vSwitch")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		s.Fatalf("ovsdb-client dump: %v: %s", err, stderr.String())
+	}
+	db := database{}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); decoder.More(); {
+		var table struct {
+			Caption  string
+			Headings []string
+			Data     [][]json.RawMessage
+		}
+		s.check(decoder.Decode(&table))
+		rows := map[string]map[string]string{}
+		for _, data := range table.Data {
+			row := map[string]string{}
+			for i, column := range table.Headings {
+				if !slices.Contains(volatile, column) {
+					row[column] = string(data[i])
+				}
+			}
+			rows[row["_uuid"]] = row
+		}
+		db[strings.TrimSuffix(table.Caption, " table")] = rows
+	}
+	return db
 }
 
-func TestE2EDeleteLeavesEveryRowAsItWas(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "a", "b", "ids")
-	s.add(ovstest.GuestConfig{Name: "audit", Tag: 10})
-	s.add(ovstest.GuestConfig{Name: "tagged", Tag: 20, Trunks: []int{20, 30}, PortColumns: []string{"vlan_mode=native-untagged", "protected=true"}})
-	s.uplink("up") // has a spanctl-role
-	s.vsctl("set", "Interface", "vif-b", "external_ids:spanctl-role=host")
-	s.vsctl("create", "QoS", "type=linux-noop", "--", "create", "Queue", "dscp=3")
-	s.vsctl("--", "--id=@f", "create", "NetFlow", `targets="127.0.0.1:9"`, "--", "set", "Bridge", "br0", "netflow=@f")
-	s.foreignMirror("theirs", "select_all=true")
-	s.foreignMirror("theirs-2", "select_vlan=7,8", "snaplen=60")
-	for table, rows := range s.database() {
-		for uuid, row := range rows {
-			if row["external_ids"] != nil {
-				s.vsctl("set", table, uuid[len(`["uuid","`):len(uuid)-len(`"]`)], "external_ids:theirs=1", `external_ids:"odd key"="ünïcode, \"quoted\""`)
+// wantSame says which rows differ.
+func (s *site) wantSame(what string, before, after database) {
+	s.Helper()
+	for _, table := range slices.Sorted(maps.Keys(before)) {
+		for uuid, row := range before[table] {
+			for column, old := range row {
+				if now := after[table][uuid][column]; now != old {
+					s.Errorf("%s: %s %s %s was %s and is %s", what, table, row["name"], column, old, now)
+				}
+			}
+		}
+		for uuid, row := range after[table] {
+			if before[table][uuid] == nil {
+				s.Errorf("%s: %s has a new row %v", what, table, row)
 			}
 		}
 	}
-	before := s.database()
-	s.wantSame("at rest", before, s.database(), ofItself)
-	for range 2 {
-		for _, step := range steps {
-			s.apply(step.session + "\n")
-			s.wantForeign(step.name, before)
-			s.wantNoChanges()
-		}
-		s.want(exitOK, "delete", "audit")
-		s.wantForeign("delete audit", before)
-		s.want(exitOK, "delete", "--all")
-		s.wantSame("after delete", before, s.database(), ofItself, configuration)
-	}
 }
 
-// foreignMirror makes a mirror of somebody else's, to the guest ids.
-func (s *site) foreignMirror(name string, columns ...string) {
+// foreign is the database without what is ours: rows that say so, the Interfaces of ports that say so, the keys of
+// Open_vSwitch that hold sessions, and the VLAN mode of ports that note the one before.
+func (db database) foreign(s *site) database {
 	s.Helper()
-	s.vsctl(slices.Concat(
-		[]string{"--", "--id=@ids", "get", "Port", "vif-ids", "--", "--id=@m", "create", "Mirror", "name=" + name, "output_port=@ids"}, columns,
-		[]string{"--", "add", "Bridge", "br0", "mirrors", "@m"})...)
-}
-
-// wantForeign wants the rows of before as they were, but for what spanctl says it adds to them: rows in br0, keys of its
-// own, and the mode of the borrowed port with a note of the old one.
-func (s *site) wantForeign(step string, before database) {
-	s.Helper()
-	now := s.database()
-	for table, rows := range before {
-		for uuid, was := range rows {
-			for column, value := range was {
-				is := now[table][uuid][column]
-				if string(is) == string(value) || slices.Contains(slices.Concat(ofItself, configuration), column) {
-					continue
+	rest := database{}
+	ours := map[string]bool{}
+	for _, table := range []string{"Mirror", "Port"} {
+		for uuid, row := range db[table] {
+			if pairs(s, row["external_ids"])["spanctl-managed"] == "true" {
+				ours[uuid] = true
+				if row["interfaces"] != "" {
+					ours[row["interfaces"]] = true
 				}
-				change := fmt.Sprintf("%s %s", table, column)
-				if strings.HasSuffix(change, " external_ids") {
-					left := slices.DeleteFunc(s.pairs(is), func(pair string) bool {
-						return table == "Open_vSwitch" && strings.HasPrefix(pair, "spanctl/") ||
-							string(was["name"]) == `"vif-audit"` && strings.HasPrefix(pair, "spanctl-saved-vlan_mode=")
-					})
-					if slices.Equal(left, s.pairs(value)) {
-						continue
+			}
+		}
+	}
+	for table, rows := range db {
+		rest[table] = map[string]map[string]string{}
+		for uuid, row := range rows {
+			if ours[uuid] {
+				continue
+			}
+			row = maps.Clone(row)
+			for column, value := range row {
+				if strings.HasPrefix(value, `["set",`) {
+					row[column] = without(s, value, ours)
+				}
+			}
+			if ids, ok := row["external_ids"]; ok {
+				kept := pairs(s, ids)
+				if mode, saved := kept["spanctl-saved-vlan_mode"]; saved {
+					row["vlan_mode"] = strconv.Quote(mode)
+					if mode == "" {
+						row["vlan_mode"] = `["set",[]]`
 					}
 				}
-				borrowed := change == "Port vlan_mode" && string(was["name"]) == `"vif-audit"`
-				if !borrowed && change != "Bridge ports" && change != "Bridge mirrors" || len(is) == 0 {
-					s.Errorf("%s: %s %s %s was %s and is %s", step, table, was["name"], column, value, is)
-				}
+				maps.DeleteFunc(kept, func(key, _ string) bool {
+					return strings.HasPrefix(key, "spanctl/") || strings.HasPrefix(key, "spanctl-saved-")
+				})
+				row["external_ids"] = fmt.Sprint(kept)
 			}
+			rest[table][uuid] = row
 		}
 	}
+	return rest
+}
+
+// pairs decodes an OVSDB map of strings.
+func pairs(s *site, text string) map[string]string {
+	s.Helper()
+	var value [2]json.RawMessage
+	var list [][2]string
+	s.check(json.Unmarshal([]byte(text), &value))
+	s.check(json.Unmarshal(value[1], &list))
+	m := map[string]string{}
+	for _, pair := range list {
+		m[pair[0]] = pair[1]
+	}
+	return m
+}
+
+// without is an OVSDB set without some of its members, sorted; of one member it is that member, as OVSDB writes it.
+func without(s *site, text string, gone map[string]bool) string {
+	s.Helper()
+	var value [2]json.RawMessage
+	var list []json.RawMessage
+	s.check(json.Unmarshal([]byte(text), &value))
+	s.check(json.Unmarshal(value[1], &list))
+	list = slices.DeleteFunc(list, func(member json.RawMessage) bool { return gone[string(member)] })
+	slices.SortFunc(list, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
+	if len(list) == 1 {
+		return string(list[0])
+	}
+	return fmt.Sprintf("%s", list)
+}
+
+// furnish puts rows and values of others into the database, some of them with names like ours.
+func (s *site) furnish() {
+	s.Helper()
+	s.vsctl("set", "Open_vSwitch", ".", "external_ids:system-id=host-1", "external_ids:spanctl-note=mine", "other_config:vlan-limit=2",
+		"--", "set", "Bridge", "br0", "external_ids:bridge-id=br0", "other_config:mac-aging-time=600",
+		"--", "set", "Port", "vif-a", "external_ids:owner=x", "other_config:priority-tags=always",
+		"--", "set", "Interface", "vif-a", "external_ids:iface-status=active", "external_ids:spanctl-role=guest",
+		"--", "add-port", "br0", "patch0", "--", "set", "Interface", "patch0", "type=patch", "options:peer=patch1",
+		"--", "add-port", "br0", "nodevice", "external_ids:spanctl-managed=false",
+		"--", "--id=@q", "create", "QoS", "type=linux-noop", "--", "set", "Port", "vif-b", "qos=@q")
+	s.mirrorByHand("spanctl-audit", "vif-b", "vif-tap") // named like ours
+	s.mirrorByHand("ids", "vif-a", "vif-tap")
+}
+
+// mirrorByHand adds a mirror of another's making.
+func (s *site) mirrorByHand(name, source, output string) {
+	s.Helper()
+	s.vsctl("--", "--id=@src", "get", "Port", source, "--", "--id=@out", "get", "Port", output,
+		"--", "--id=@m", "create", "Mirror", "name="+name, "select_src_port=@src", "output_port=@out", "external_ids:owner=somebody",
+		"--", "add", "Bridge", "br0", "mirrors", "@m")
+}
+
+func TestE2EOthersRowsAreNeverChanged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "tap", "audit2")
+	s.add(guestConfig("audit", 10))
+	s.furnish()
+	before := s.database()
+	foreign := before.foreign(s)
+	for _, step := range []struct {
+		args     []string
+		sessions string
+	}{
+		{[]string{"apply"}, everything},
+		{[]string{"apply"}, "  two: {sources: [{vm: a, vlans: [10]}], destinations: [{vm: audit2}], snaplen: 100}\n"},
+		{[]string{"apply"}, stripped},
+		{[]string{"apply"}, "  late: {sources: [{vm: a}], destinations: [{vm: absent}]}\n"},
+		{[]string{"delete", "two"}, ""},
+		{[]string{"apply", "--prune"}, "  rspan: {sources: [{vm: '[ab]'}], destinations: [{vlan: 999}]}\n"},
+	} {
+		if step.sessions != "" {
+			step.args = append(step.args, "-f", s.policy(step.sessions))
+		}
+		s.want(exitOK, step.args...)
+		s.wantSame(fmt.Sprint(step.args), foreign, s.database().foreign(s))
+	}
+	s.want(exitOK, "delete", "--all")
+	s.wantSame("delete --all", before, s.database())
+	s.want(exitOK, "delete", "--all")
+	s.wantSame("delete --all of nothing", before, s.database())
+}
+
+// transactions is how many transactions the database's file has that spanctl has sent.
+func (s *site) transactions() int {
+	s.Helper()
+	text, err := os.ReadFile(filepath.Join(s.lab.Dir, "conf.db"))
+	s.check(err)
+	return bytes.Count(text, []byte(`"_comment":"spanctl `))
 }
 
 func TestE2ESecondApplySendsNothing(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "a", "b", "audit")
-	for _, step := range steps {
-		file := s.policy(step.session + "\n")
-		s.want(exitOK, "apply", "-f", file)
-		before, size := s.database(), s.logSize()
-		for _, again := range [][]string{{"apply", "-f", file}, {"apply"}, {"apply", "-f", file, "--no-wait"}} {
-			if out := s.want(exitOK, again...); !strings.HasPrefix(out, "No changes") {
-				t.Errorf("%s: %q says\n%s", step.name, again, out)
-			}
-		}
-		s.wantSame(step.name, before, s.database(), ofItself) // next_cfg as well
-		if now := s.logSize(); now != size {
-			t.Errorf("%s: the log has grown from %d to %d bytes", step.name, size, now)
-		}
+	s := newSite(t, "a", "b", "audit2")
+	s.add(guestConfig("audit", 10))
+	sessions := everything + "  two: {sources: [{vm: '*', vlans: [0, 10]}, {role: host}], destinations: [{vm: audit2}], snaplen: 100}\n" +
+		"  late: {sources: [{vm: a}], destinations: [{vm: absent}]}\n"
+	s.apply(sessions)
+	if n := s.transactions(); n != 1 {
+		t.Errorf("the first apply sent %d transactions, want 1", n)
 	}
-	s.want(exitOK, "delete", "--all")
-	size := s.logSize()
-	s.want(exitOK, "delete", "--all")
-	s.want(exitOK, "apply")
-	if now := s.logSize(); now != size {
-		t.Errorf("deleting nothing: the log has grown from %d to %d bytes", size, now)
-	}
-}
-
-func TestE2ENoMACTableIsFlushed(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "a", "b", "audit")
-	s.greet(s.guests["a"], s.guests["b"], s.uplink("up"))
-	known := s.stations()
-	if len(known) != 9 {
-		t.Fatalf("the switch knows\n%s", strings.Join(known, "\n"))
-	}
-	check := func(step string) {
-		t.Helper()
-		if now := s.stations(); !slices.Equal(now, known) {
-			t.Errorf("%s: the switch knew\n%s\nand knows\n%s", step, strings.Join(known, "\n"), strings.Join(now, "\n"))
+	before, number := s.database(), s.vsctl("get", "Open_vSwitch", ".", "next_cfg")
+	for _, args := range [][]string{{"apply", "-f", s.policy(sessions)}, {"apply"}, {"apply", "--prune", "-f", s.policy(sessions)}} {
+		if out := s.want(exitOK, args...); !strings.HasPrefix(out, "No changes") {
+			t.Errorf("spanctl %s says\n%s", strings.Join(args, " "), out)
 		}
 	}
-	for range 20 {
-		for _, step := range []int{0, 1, 0, 3} {
-			s.apply(steps[step].session + "\n")
-			check(steps[step].name)
-		}
-		s.apply(steps[0].session + "\n")
-		s.want(exitOK, "delete", "--all")
-		check("delete")
+	if now := s.vsctl("--no-wait", "get", "Open_vSwitch", ".", "next_cfg"); now != number {
+		t.Errorf("next_cfg was %s and is %s", number, now)
 	}
-}
-
-// stations are the entries of br0's MAC table: port, VLAN and address.
-func (s *site) stations() []string {
-	s.Helper()
-	out, err := s.lab.AppCtl(s.ctx, "fdb/show", "br0")
-	s.check(err)
-	var list []string
-	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
-		if fields := strings.Fields(line); i > 0 && len(fields) == 4 {
-			list = append(list, strings.Join(fields[:3], " "))
-		}
+	if n := s.transactions(); n != 1 {
+		t.Errorf("%d transactions in all, want 1", n)
 	}
-	slices.Sort(list)
-	return list
-}
-
-func TestE2EMirrorLimitCountsForeignMirrors(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "a", "b", "audit", "ids")
-	a, b := s.guests["a"], s.guests["b"]
-	for i := range 31 {
-		s.foreignMirror(fmt.Sprintf("theirs-%d", i), fmt.Sprintf("select_vlan=%d", 100+i))
-	}
-	s.apply(everything)
-	s.settle()
-	atAudit := s.capture(s.guests["audit"])
-	sent := s.exchange(a, b, 5)
-	s.check(atAudit.Fence(s.ctx, a, b))
-	s.wantExactly(atAudit, frames(sent, a, b)...)
-	s.status(exitOK)
-	s.want(exitOK, "delete", "--all")
-
-	s.foreignMirror("theirs-31", "select_vlan=131")
-	before := s.database()
-	file := s.policy(everything)
-	code, _, stderr := s.spanctl("apply", "-f", file)
-	if code != exitRefused || !strings.Contains(stderr, "32") {
-		t.Errorf("apply exits %d, want %d\n%s", code, exitRefused, stderr)
-	}
-	s.want(exitRefused, "plan", "-f", file)
-	s.wantSame("refused", before, s.database(), ofItself)
-}
-
-func TestE2EStatusSaysThatTheAuditGuestIsAwaited(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "a", "b", "audit")
-	s.apply(everything)
-	s.status(exitOK)
-	s.check(s.guests["audit"].Stop(s.ctx))
-	if h := s.status(exitDegraded)["audit"]; h.State != "waiting" {
-		t.Errorf("status is %+v", h)
-	}
-	if code, stdout, _ := s.spanctl("status"); code != exitDegraded || !strings.Contains(stdout, "waiting") {
-		t.Errorf("status exits %d and says\n%s", code, stdout)
-	}
-	s.want(exitOK, "apply")
-	if h := s.status(exitDegraded)["audit"]; h.State != "waiting" {
-		t.Errorf("status after apply is %+v", h)
-	}
-	s.check(s.guests["audit"].Start(s.ctx))
-	s.want(exitOK, "apply")
-	if h := s.status(exitOK)["audit"]; h.State != "active" {
-		t.Errorf("status with the guest back is %+v", h)
-	}
+	s.wantSame("second apply", before, s.database())
+	// A change that moves no packet is one transaction, and leaves the mirrors alone.
+	s.apply(strings.Replace(sessions, "role: all", "role: all, direction: both", 1))
+	s.apply(strings.Replace(sessions, "  audit:", "  audit:\n    description: new words", 1))
+	after := s.database()
+	s.wantSame("new words", database{"Mirror": before["Mirror"], "Port": before["Port"]}, database{"Mirror": after["Mirror"], "Port": after["Port"]})
 }
