@@ -3,46 +3,19 @@ package plan
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
-// Releases of OVS before these do not revalidate the flows of running
-// connections when a Mirror changes (ofproto-dpif, mirror_set: fixed in
-// 2.17.12, 3.0.8, 3.1.6, 3.2.4, 3.3.3 and 3.4.0).
-var followsFrom = map[[2]int]int{{2, 17}: 12, {3, 0}: 8, {3, 1}: 6, {3, 2}: 4, {3, 3}: 3}
-
-// followsMirrors reports whether that release of OVS makes running connections
-// follow a change of mirrors by itself. A version that cannot be read does not.
-func followsMirrors(version string) bool {
-	parts := strings.SplitN(version, ".", 3)
-	var n [3]int
-	for i, part := range parts {
-		digits := part
-		if at := strings.IndexFunc(part, func(r rune) bool { return r < '0' || r > '9' }); at >= 0 {
-			digits = part[:at]
-		}
-		var err error
-		if n[i], err = strconv.Atoi(digits); err != nil {
-			return false
-		}
-	}
-	if len(parts) < 3 {
-		return false
-	}
-	if fixed, ok := followsFrom[[2]int{n[0], n[1]}]; ok {
-		return n[2] >= fixed
-	}
-	return n[0] > 3 || n[0] == 3 && n[1] >= 4
-}
-
 // follow returns the changes that make running connections follow the mirror
-// changes of the same transaction, on releases that need it. Each bridge with
-// mirrors of ours then has one inert patch port, the turn: that it is added, or
-// that its protected flag is turned, revalidates every flow. The flag of a port
-// that passes nothing means nothing, and no row of anybody else is touched.
+// changes of the same transaction. By itself OVS lets their flows go on as they
+// are when a mirror is deleted (all releases up to 3.7), and before 2.17.12,
+// 3.0.8, 3.1.6, 3.2.4, 3.3.3 and 3.4.0 also when one is made or changed.
+//
+// Each bridge with mirrors of ours therefore has one inert patch port, the turn:
+// that it is added, or that its protected flag is turned, revalidates every
+// flow. The flag of a port that passes nothing means nothing, and no row of
+// anybody else is touched.
 //
 // The turn is removed only when the bridge has no mirror of ours any more, by a
 // later plan than the one that removes the last: OVS flushes the bridge's MAC
@@ -60,7 +33,6 @@ func follow(snap *Snapshot, changes []Change) []Change {
 		row := Row{Table: TablePort, Bridge: bridge.Name, Name: turnName(bridge), Tier: TierDirect}
 		var step []Change
 		switch {
-		case moved && followsMirrors(snap.OVSVersion):
 		case moved && turn == nil:
 			row.Columns = turnColumns(row.Name)
 			step = []Change{create(&row)}
@@ -74,19 +46,11 @@ func follow(snap *Snapshot, changes []Change) []Change {
 			step = []Change{remove(&row)}
 		}
 		for i := range step {
-			step[i].Reason, step[i].Detail = ReasonFollow, followDetail(snap)
+			step[i].Reason, step[i].Detail = ReasonFollow, "inert port: makes running connections follow the mirrors"
 		}
 		result = append(result, step...)
 	}
 	return result
-}
-
-func followDetail(snap *Snapshot) string {
-	version := snap.OVSVersion
-	if version == "" {
-		version = "of unknown version"
-	}
-	return fmt.Sprintf("inert port: makes running connections follow mirrors on OVS %s", version)
 }
 
 // Tidy returns of a plan only the removal of turns that are no longer needed.
