@@ -36,7 +36,7 @@ func TestConnectionFailsAtAnyRequest(t *testing.T) {
 	before := dump(t, lab)
 	apply(t, lab, put(t, session))
 	wanted := dump(t, lab)
-	apply(t, lab, without())
+	end(t, lab)
 	requests := []string{"list_dbs", "get_schema", "list_dbs", "get_schema", "monitor_cond_since", "transact", "transact", "echo"}
 	const wait = 6 // from this request on the transaction is known to be committed
 	for fate, name := range map[int]string{cut: "cut", cutAfter: "cut_after", swallow: "stall", swallowed: "stall_after"} {
@@ -65,10 +65,17 @@ func TestConnectionFailsAtAnyRequest(t *testing.T) {
 				if rows != sinceRevision(before) && rows != sinceRevision(wanted) {
 					t.Errorf("the database is left as\n%s", rows)
 				}
-				apply(t, lab, without())
+				end(t, lab)
 			})
 		}
 	}
+}
+
+// end ends every session, and removes the turn when that is done.
+func end(t *testing.T, lab *ovstest.Lab) {
+	t.Helper()
+	apply(t, lab, without())
+	apply(t, lab, without())
 }
 
 // wholeApply dials, applies the session and waits until it is in force, with
