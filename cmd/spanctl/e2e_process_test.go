@@ -20,7 +20,7 @@ func (s *site) start(remote string, args ...string) *process {
 	s.Helper()
 	p := &process{args: args, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(s.ctx, "spanctl", append(args, "--db", remote)...) // in PATH, by TestMain
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // built with -race, it would end a second late
+	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")                   // or it ends a second late, with -race
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	s.check(p.cmd.Start())
 	go func() {
