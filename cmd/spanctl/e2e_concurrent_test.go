@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,22 +28,27 @@ var rivals = []struct {
 	{
 		"different sessions to one guest", "",
 		[]string{"apply", "-f", "  one: {sources: [{vm: a}], destinations: [{vm: audit}]}\n"},
-		[]string{"apply", "-f", "  two: {sources: [{vm: b, vlans: [10]}], destinations: [{vm: audit}]}\n"}, "one two", "one two",
+		[]string{"apply", "-f", "  two: {sources: [{vm: b, vlans: [10]}], destinations: [{vm: audit}]}\n"},
+		"one two", "one two",
 	},
 	{
 		"different sessions to two guests", "",
 		[]string{"apply", "-f", everything},
-		[]string{"apply", "-f", "  two: {sources: [{vm: b, vlans: [10]}], destinations: [{vm: audit2}], snaplen: 64}\n"}, "audit two", "audit two",
+		[]string{"apply", "-f", "  two: {sources: [{vm: b, vlans: [10]}], destinations: [{vm: audit2}], snaplen: 64}\n"},
+		"audit two", "audit two",
 	},
 	{"the same session", "", []string{"apply", "-f", everything}, []string{"apply", "-f", everything}, "audit", "audit"},
 	{
 		"the same session, differently", everything,
 		[]string{"apply", "-f", "  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n"},
-		[]string{"apply", "-f", "  audit: {sources: [{vm: b}], destinations: [{vm: audit2}]}\n"}, "audit", "audit",
+		[]string{"apply", "-f", "  audit: {sources: [{vm: b}], destinations: [{vm: audit2}]}\n"},
+		"audit", "audit",
 	},
 	{
 		"apply and delete of another", "  two: {sources: [{vm: b}], destinations: [{vm: audit}]}\n",
-		[]string{"apply", "-f", everything}, []string{"delete", "two"}, "audit", "audit",
+		[]string{"apply", "-f", everything},
+		[]string{"delete", "two"},
+		"audit", "audit",
 	},
 	{"apply and delete of the same", everything, []string{"apply", "-f", stripped}, []string{"delete", "audit"}, "audit", ""},
 	{"apply and delete of all", everything, []string{"apply", "-f", "  two: {sources: [{vm: b}], destinations: [{vm: audit}]}\n"}, []string{"delete", "--all"}, "two", ""},
@@ -60,15 +67,13 @@ func TestE2ETwoSpanctlAtOnce(t *testing.T) {
 				if c.before != "" {
 					s.apply(c.before)
 				}
-				var processes []*process
-				for _, args := range [][]string{c.one, c.two} {
-					args = slices.Clone(args)
+				one, two := slices.Clone(c.one), slices.Clone(c.two)
+				for _, args := range [][]string{one, two} {
 					if len(args) == 3 {
 						args[2] = s.policy(args[2])
 					}
-					processes = append(processes, s.start(s.lab.DB, args...))
 				}
-				for _, p := range processes {
+				for _, p := range s.race(one, two) {
 					s.wantExit(p, exitOK)
 				}
 				// A turn that nobody needs may be left: the next apply takes it away.
@@ -84,6 +89,35 @@ func TestE2ETwoSpanctlAtOnce(t *testing.T) {
 			s.wantAsFromNothing(bare)
 		})
 	}
+}
+
+// race runs two commands, both of which make their plan before the transaction of either is carried out.
+func (s *site) race(commands ...[]string) (processes []*process) {
+	s.Helper()
+	ready := make([]chan struct{}, len(commands)) // closed when a command has sent its plan, or has ended without
+	readied := make([]sync.Once, len(commands))
+	for i := range commands {
+		ready[i] = make(chan struct{})
+	}
+	for i, args := range commands {
+		remote := s.relay(fmt.Sprintf("race%d", i), func(message []byte, to io.Writer) bool {
+			if bytes.Contains(message, []byte(`"op":"comment"`)) {
+				readied[i].Do(func() { close(ready[i]) })
+				for _, r := range ready {
+					<-r
+				}
+			}
+			_, err := to.Write(message)
+			return err == nil
+		})
+		p := s.start(remote, args...)
+		processes = append(processes, p)
+		go func() {
+			p.exit()
+			readied[i].Do(func() { close(ready[i]) })
+		}()
+	}
+	return processes
 }
 
 // stored are the names of the stored sessions, sorted.

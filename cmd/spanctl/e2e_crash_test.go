@@ -1,18 +1,14 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 	"math/rand/v2"
-	"net"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"spanctl/ovs/ovstest"
 )
@@ -153,7 +149,6 @@ func TestE2EKilledSpanctlLeavesTheOldStateOrTheNew(t *testing.T) {
 // A meter stands between spanctl and the server, counts their messages, and kills spanctl at one of them.
 type meter struct {
 	remote string
-	server string
 
 	mu     sync.Mutex
 	passed int
@@ -165,26 +160,8 @@ type meter struct {
 // meter starts a meter that ends with the test.
 func (s *site) meter() *meter {
 	s.Helper()
-	path := filepath.Join(s.lab.Dir, "meter.sock")
-	listener, err := net.Listen("unix", path)
-	s.check(err)
-	s.Cleanup(func() { _ = listener.Close() })
-	m := &meter{remote: "unix:" + path, server: filepath.Join(s.lab.Dir, "db.sock")}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("unix", m.server)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			go m.pass(client, server)
-			go m.pass(server, client)
-		}
-	}()
+	m := &meter{}
+	m.remote = s.relay("meter", m.hand)
 	return m
 }
 
@@ -196,18 +173,6 @@ func (m *meter) start(s *site, at int, part string, args ...string) *process {
 	m.passed, m.at, m.part = 0, at, part
 	m.victim = s.start(m.remote, args...)
 	return m.victim
-}
-
-// pass hands messages on until one side ends.
-func (m *meter) pass(from, to net.Conn) {
-	defer from.Close()
-	defer to.Close()
-	for decoder := json.NewDecoder(from); ; {
-		var message json.RawMessage
-		if decoder.Decode(&message) != nil || !m.hand(message, to) {
-			return
-		}
-	}
 }
 
 // hand hands one message on, and reports whether spanctl lives.
@@ -248,18 +213,4 @@ func TestE2EInterruptedWait(t *testing.T) {
 		t.Errorf("status with ovs-vswitchd back is %+v", h)
 	}
 	s.wantNoChanges()
-}
-
-// await returns when the condition holds.
-func (s *site) await(what string, holds func() bool) {
-	s.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-s.ctx.Done():
-			s.Fatalf("waiting for %s: %v", what, s.ctx.Err())
-		case <-tick.C:
-		}
-	}
 }

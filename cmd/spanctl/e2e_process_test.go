@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A process is spanctl in a process of its own, which can be killed.
@@ -49,4 +54,55 @@ func (s *site) wantExit(p *process, code int) {
 	if got := p.exit(); got != code {
 		s.Errorf("spanctl %s exits %d, want %d\n%s", strings.Join(p.args, " "), got, code, p.said.String())
 	}
+}
+
+// await returns when the condition holds.
+func (s *site) await(what string, holds func() bool) {
+	s.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-s.ctx.Done():
+			s.Fatalf("waiting for %s: %v", what, s.ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// relay stands between spanctl and the server, as the returned remote, and calls hand for each message of either, to hand
+// it on; when it says false the connection ends. It ends with the test.
+func (s *site) relay(name string, hand func(message []byte, to io.Writer) bool) (remote string) {
+	s.Helper()
+	path := filepath.Join(s.lab.Dir, name+".sock")
+	_ = os.Remove(path) // of an earlier one
+	listener, err := net.Listen("unix", path)
+	s.check(err)
+	s.Cleanup(func() { _ = listener.Close() })
+	pass := func(from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		for decoder := json.NewDecoder(from); ; {
+			var message json.RawMessage
+			if decoder.Decode(&message) != nil || !hand(message, to) {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("unix", filepath.Join(s.lab.Dir, "db.sock"))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go pass(client, server)
+			go pass(server, client)
+		}
+	}()
+	return "unix:" + path
 }
