@@ -38,9 +38,10 @@ type MirrorHealth struct {
 }
 
 // Assess compares a plan's outcomes with the snapshot that it was made from.
-// Counters are by Mirror UUID; nil means that they are not known, and a map
-// that lacks a mirror means that ovs-vswitchd does not have it installed.
-func Assess(p *Plan, counters map[string]Counters) []Health {
+// Counters are by Mirror UUID; nil means that they are not known, and an entry
+// that is nil that ovs-vswitchd, asked for long enough, has written none: it
+// does not have the mirror installed.
+func Assess(p *Plan, counters map[string]*Counters) []Health {
 	list := make([]Health, 0, len(p.Outcomes))
 	for _, o := range p.Outcomes {
 		h := Health{Outcome: o, State: o.State}
@@ -56,28 +57,36 @@ func Assess(p *Plan, counters map[string]Counters) []Health {
 			h.Missing = len(h.Problems) > 0
 		case StateWaiting:
 			h.Missing = o.SourceCount() > 0
+			h.stillCopies(mirrors)
 			for _, s := range o.selected.list {
 				h.Blind = append(h.Blind, o.index.ports[s.port].Name)
 			}
 		case StateInvalid, StateRefused:
 			h.Missing = true
 		case StateDisabled, StateExpired:
-			if len(mirrors) > 0 {
-				h.Problems = append(h.Problems, "still copies: run spanctl apply")
-				h.Missing = true
-			}
+			h.stillCopies(mirrors)
 		}
 		list = append(list, h)
 	}
 	return list
 }
 
+// stillCopies reports a mirror that goes on for a session that shall not copy.
+func (h *Health) stillCopies(mirrors []*Mirror) {
+	for _, m := range mirrors {
+		if (m.OutputPort != "" || m.OutputVLAN != nil) && (m.SelectAll || len(m.SelectSrc)+len(m.SelectDst) > 0) {
+			h.Problems = append(h.Problems, fmt.Sprintf("mirror %s still copies: run spanctl apply", m.Name))
+			h.Missing = true
+		}
+	}
+}
+
 // find returns the mirrors that serve the session.
-func (h *Health) find(snap *Snapshot, counters map[string]Counters) []*Mirror {
+func (h *Health) find(snap *Snapshot, counters map[string]*Counters) []*Mirror {
 	var mirrors []*Mirror
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
-		installed := len(bridge.Mirrors)
+		installed, before := len(bridge.Mirrors), len(mirrors)
 		for m := range bridge.Mirrors {
 			mirror := &bridge.Mirrors[m]
 			if !mirror.Managed() || !slices.Contains(mirror.Sessions(), h.Outcome.Name) {
@@ -85,14 +94,13 @@ func (h *Health) find(snap *Snapshot, counters map[string]Counters) []*Mirror {
 			}
 			mirrors = append(mirrors, mirror)
 			mh := MirrorHealth{Bridge: bridge.Name, Name: mirror.Name}
-			if c, ok := counters[mirror.UUID]; ok {
-				mh.Counters = &c
-			} else if counters != nil {
+			var asked bool
+			if mh.Counters, asked = counters[mirror.UUID]; asked && mh.Counters == nil {
 				h.Problems = append(h.Problems, fmt.Sprintf("mirror %s has no statistics: ovs-vswitchd has not installed it", mirror.Name))
 			}
 			h.Mirrors = append(h.Mirrors, mh)
 		}
-		if installed > MirrorLimit && len(h.Mirrors) > 0 {
+		if installed > MirrorLimit && len(mirrors) > before {
 			h.Problems = append(h.Problems, fmt.Sprintf("bridge %s has %d mirrors, OVS installs %d", bridge.Name, installed, MirrorLimit))
 		}
 	}
@@ -161,24 +169,28 @@ func overlaps(m *Mirror, want *vlanSet) bool {
 }
 
 // destination checks the port that the copies leave by. A device that vanished
-// under its row keeps its ofport and an empty error: only link_state and
-// ifindex tell (OVS 3.1).
+// under its row keeps its ofport and an empty error: only link_state tells (OVS
+// 3.1). A bond is down if all its members are.
 func (h *Health) destination(snap *Snapshot) {
 	o := h.Outcome
 	if o.Bridge == "" {
 		return
 	}
 	port := snap.Bridge(o.Bridge).Port(o.Destination)
+	var down []string
 	for i := range port.Interfaces {
 		iface := &port.Interfaces[i]
 		switch {
 		case iface.Error != "":
-			h.Problems = append(h.Problems, fmt.Sprintf("destination %s: %s", iface.Name, iface.Error))
+			down = append(down, fmt.Sprintf("destination %s: %s", iface.Name, iface.Error))
 		case iface.OFPort < 0:
-			h.Problems = append(h.Problems, fmt.Sprintf("destination %s: ovs-vswitchd could not add it", iface.Name))
+			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd could not add it", iface.Name))
 		case iface.LinkState == "down":
-			h.Problems = append(h.Problems, fmt.Sprintf("destination %s: link is down", iface.Name))
+			down = append(down, fmt.Sprintf("destination %s: link is down", iface.Name))
 		}
+	}
+	if len(down) == len(port.Interfaces) {
+		h.Problems = append(h.Problems, down...)
 	}
 }
 
@@ -187,8 +199,36 @@ func (h *Health) destination(snap *Snapshot) {
 func (h *Health) pending(p *Plan) {
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if c.Table != TableIntent && slices.Contains(c.Sessions, h.Outcome.Name) {
+		if c.Table != TableIntent && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
 			h.Problems = append(h.Problems, fmt.Sprintf("%s %s is not as it should be (%s): run spanctl apply", c.Table, c.Name, c.Detail))
 		}
 	}
+}
+
+// misses reports whether packets are missing, or too many, until the change is
+// made. Ports that a mirror would gain are counted one by one: see sources.
+func (c *Change) misses() bool {
+	if c.Table != TableMirror || c.Action != Update {
+		return true
+	}
+	for col, d := range c.Columns {
+		switch col {
+		case colName, colIDs:
+		case colSelectSrc, colSelectDst:
+			if slices.ContainsFunc(d.Old, func(p string) bool { return !slices.Contains(d.New, p) }) {
+				return true
+			}
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// Leftovers lists the changes of a plan that end copying for sessions that are
+// no longer stored.
+func (p *Plan) Leftovers() []Change {
+	return slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
+		return c.Table != TableMirror || c.Action != Delete || slices.ContainsFunc(c.Sessions, func(name string) bool { return p.outcome(name) != nil })
+	})
 }

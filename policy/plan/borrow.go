@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -15,6 +16,7 @@ func (c *compiler) portRows(groups []*group) []Row {
 	for port, p := range c.ports {
 		bridge := &c.snap.Bridges[c.bridge[port]]
 		saved, borrowed := p.ExternalIDs[KeySavedPrefix+colVLANMode]
+		borrowed = borrowed && vlanModes[saved]
 		at := slices.IndexFunc(groups, func(g *group) bool { return g.target.port == int32(port) })
 		row := Row{Table: TablePort, Bridge: bridge.Name, Name: p.Name, UUID: p.UUID, Tier: TierDirect}
 		switch {
@@ -45,6 +47,10 @@ func (c *compiler) portRows(groups []*group) []Row {
 	}
 	return rows
 }
+
+// vlanModes are the values of Port.vlan_mode; anything else in our key is not
+// ours.
+var vlanModes = map[string]bool{"": true, "access": true, "trunk": true, "native-tagged": true, "native-untagged": true, "dot1q-tunnel": true}
 
 // restored are the columns of a port that gets its VLAN mode back, unless
 // somebody else has given it a third one meanwhile.
@@ -107,6 +113,12 @@ func (c *compiler) warnings(groups []*group) []string {
 	}
 	for _, g := range groups {
 		bridge := c.snap.Bridges[g.bridge].Name
+		for m := range c.snap.Bridges[g.bridge].Mirrors {
+			if mirror := &c.snap.Bridges[g.bridge].Mirrors[m]; !mirror.Managed() && c.outputs(mirror, g.target) {
+				list = append(list, fmt.Sprintf("session %s: foreign mirror %s of bridge %s sends to the same destination: not everything there is this session's",
+					g.sessions[0].Name, mirror.Name, bridge))
+			}
+		}
 		if g.target.port < 0 {
 			if names := c.rspanReceivers(g); len(names) > 0 {
 				list = append(list, "session "+g.sessions[0].Name+": on bridge "+bridge+" guests receive the copies too, their own packets included, because their ports trunk every VLAN: "+

@@ -35,7 +35,7 @@ func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	for _, g := range groups {
 		d.Rows = append(d.Rows, g.rows...)
 	}
-	d.Rows = append(d.Rows, c.keptRows()...)
+	d.Rows = append(d.Rows, c.keptRows(groups)...)
 	d.Rows = append(d.Rows, c.portRows(groups)...)
 	for name, w := range intent {
 		d.Rows = append(d.Rows, intentRow(name, w.Raw))
@@ -60,12 +60,18 @@ type compiler struct {
 // mirror slots: what stands goes before what is being changed, so that a
 // change can never push out what works.
 func (c *compiler) order() {
-	installed := map[string]bool{}
+	wanted := map[string]*Outcome{}
+	for _, o := range c.outcomes {
+		wanted[o.Name] = o
+	}
+	installed := map[string]bool{} // with the treatment that is wanted
 	for b := range c.snap.Bridges {
 		for m := range c.snap.Bridges[b].Mirrors {
 			if mirror := &c.snap.Bridges[b].Mirrors[m]; mirror.Managed() {
 				for _, name := range mirror.Sessions() {
-					installed[name] = true
+					if o := wanted[name]; o != nil && o.Session != nil && o.Session.Snaplen == mirror.Snaplen {
+						installed[name] = true
+					}
 				}
 			}
 		}
@@ -116,14 +122,23 @@ func (c *compiler) findTargets() {
 			}
 		}
 	}
-	for port, p := range c.ports {
-		bridge := &c.snap.Bridges[c.bridge[port]]
-		for m := range bridge.Mirrors {
-			if mirror := &bridge.Mirrors[m]; mirror.OutputPort == p.Name && c.kept(mirror) {
-				c.isDest[port] = true
-			}
+	for port := range c.ports {
+		if c.outputOfOthers(int32(port)) {
+			c.isDest[port] = true
 		}
 	}
+}
+
+// outputOfOthers reports whether a foreign mirror, or one of a session that
+// cannot be compiled, outputs to the port: what is sent to it are copies.
+func (c *compiler) outputOfOthers(port int32) bool {
+	mirrors := c.snap.Bridges[c.bridge[port]].Mirrors
+	for m := range mirrors {
+		if mirrors[m].OutputPort == c.ports[port].Name && (!mirrors[m].Managed() || c.broken(&mirrors[m])) {
+			return true
+		}
+	}
+	return false
 }
 
 // findSources evaluates the sources of the sessions that can copy, and refuses
@@ -166,33 +181,37 @@ func (c *compiler) findSources() {
 	}
 }
 
-// kept reports whether a mirror of ours stays as it is because none of its
-// sessions can be compiled.
-func (c *compiler) kept(m *Mirror) bool {
-	if !m.Managed() {
-		return false
-	}
-	stays := false
-	for _, name := range m.Sessions() {
-		for _, o := range c.outcomes {
-			if o.Name == name {
-				if o.State != StateInvalid && o.State != StateRefused {
-					return false
-				}
-				stays = true
-			}
-		}
-	}
-	return stays
+// broken reports whether the mirror is ours and serves a session that cannot
+// be compiled. What it does for that session goes on.
+func (c *compiler) broken(m *Mirror) bool {
+	return m.Managed() && len(c.brokenSessions(m)) > 0
 }
 
-// keptRows are the rows of the sessions that cannot be compiled.
-func (c *compiler) keptRows() []Row {
+func (c *compiler) brokenSessions(m *Mirror) []string {
+	var names []string
+	for _, name := range m.Sessions() {
+		if slices.ContainsFunc(c.outcomes, func(o *Outcome) bool {
+			return o.Name == name && (o.State == StateInvalid || o.State == StateRefused)
+		}) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// kept reports whether a broken mirror stays as it is: no group takes its
+// selection in.
+func (c *compiler) kept(b int32, m *Mirror, groups []*group) bool {
+	return c.broken(m) && !slices.ContainsFunc(groups, func(g *group) bool { return g.bridge == b && c.outputs(m, g.target) })
+}
+
+// keptRows are the rows that stay as they are.
+func (c *compiler) keptRows(groups []*group) []Row {
 	var rows []Row
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
 		for m := range bridge.Mirrors {
-			if c.kept(&bridge.Mirrors[m]) {
+			if c.kept(int32(b), &bridge.Mirrors[m], groups) {
 				rows = append(rows, mirrorRow(bridge, &bridge.Mirrors[m], c.snap.MirrorFilter))
 			}
 		}

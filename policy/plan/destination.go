@@ -37,12 +37,14 @@ func (x *portIndex) locate(name string, d *policy.Destination) (t *target, await
 	}
 	port := found[0]
 	switch {
+	case d.VM != "" && len(x.guestsOf(found, d.VM)) > 1:
+		return refuse(".vm", fmt.Sprintf("%s is several guests: %s", what, strings.Join(x.guestsOf(found, d.VM), ", ")), "name one")
 	case d.NIC != nil:
-		if guests := x.guestsOf(found, d.VM); len(guests) > 1 {
-			return refuse(".vm", fmt.Sprintf("%s is several guests: %s", what, strings.Join(guests, ", ")), "name one")
-		}
 		if *d.NIC >= len(found) {
 			return nil, fmt.Sprintf("%s has no NIC %d: it has %d", what, *d.NIC, len(found)), nil
+		}
+		if at := slices.IndexFunc(found, func(p int32) bool { return x.ofport(p) <= 0 }); at >= 0 && len(found) > 1 {
+			return nil, fmt.Sprintf("%s: the NICs are ordered by ofport, and %s has none", what, x.ports[found[at]].Name), nil
 		}
 		slices.SortStableFunc(found, func(a, b int32) int { return cmp.Compare(x.ofport(a), x.ofport(b)) })
 		port = found[*d.NIC]
@@ -58,6 +60,9 @@ func (x *portIndex) locate(name string, d *policy.Destination) (t *target, await
 		}
 	}
 	role := x.roles[port]
+	if role == roleNone {
+		role = guessRole(p) // never a source, and what it is all the same
+	}
 	if (role == policy.RoleUplink || role == policy.RoleHost) && !d.Dedicated {
 		kind := "a physical NIC or bond"
 		if role == policy.RoleHost {

@@ -18,7 +18,9 @@ type group struct {
 	snaplen  int
 	strip    bool
 	sessions []*Outcome
-	rows     []Row
+	// broken are standing mirrors whose selection goes on in the group's rows.
+	broken []*Mirror
+	rows   []Row
 }
 
 // place forms groups from the sessions that can copy, and refuses those that
@@ -27,6 +29,12 @@ func (c *compiler) place() []*group {
 	for {
 		groups := c.group()
 		for _, g := range groups {
+			mirrors := c.snap.Bridges[g.bridge].Mirrors
+			for m := range mirrors {
+				if c.broken(&mirrors[m]) && c.outputs(&mirrors[m], g.target) {
+					g.broken = append(g.broken, &mirrors[m])
+				}
+			}
 			g.rows = c.mirrorRows(g, groups)
 		}
 		last, refusal := c.overLimit(groups)
@@ -47,7 +55,8 @@ func (c *compiler) group() []*group {
 		var joined, opened []*group
 		var refusal *Refusal
 		for _, bridge := range c.bridgesOf(o) {
-			want := &group{bridge: bridge, target: *o.target, snaplen: o.Session.Snaplen, strip: o.Session.StripVLAN}
+			want := &group{bridge: bridge, target: *o.target, snaplen: o.Session.Snaplen}
+			want.strip = o.Session.StripVLAN && o.target.port >= 0 // an RSPAN VLAN replaces the tag anyway
 			if refusal = c.conflict(groups, want, o.Name); refusal != nil {
 				break
 			}
@@ -106,7 +115,7 @@ func (c *compiler) conflict(groups []*group, want *group, name string) *Refusal 
 	bridge := &c.snap.Bridges[want.bridge]
 	for m := range bridge.Mirrors {
 		mirror := &bridge.Mirrors[m]
-		if (mirror.Managed() && !c.kept(mirror)) || !c.outputs(mirror, want.target) {
+		if (mirror.Managed() && !c.broken(mirror)) || !c.outputs(mirror, want.target) {
 			continue
 		}
 		other := fmt.Sprintf("foreign mirror %q of bridge %s", mirror.Name, bridge.Name)
@@ -118,6 +127,9 @@ func (c *compiler) conflict(groups []*group, want *group, name string) *Refusal 
 		}
 		if mirror.Snaplen != want.snaplen {
 			return refuse("snaplen", other, snapText(mirror.Snaplen), snapText(want.snaplen))
+		}
+		if want.target.port >= 0 && !carriesTags(c.ports[want.target.port], want.strip) {
+			return refuse("strip_vlan", other, tagText(!want.strip), tagText(want.strip))
 		}
 	}
 	return nil
@@ -150,10 +162,12 @@ func tagText(strip bool) string {
 func (c *compiler) overLimit(groups []*group) (*Outcome, *Refusal) {
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
-		others, ours := 0, 0
+		others, ours, standing := 0, 0, 0
 		for m := range bridge.Mirrors {
-			if mirror := &bridge.Mirrors[m]; !mirror.Managed() || c.kept(mirror) {
+			if mirror := &bridge.Mirrors[m]; !mirror.Managed() || c.kept(int32(b), mirror, groups) {
 				others++
+			} else {
+				standing++
 			}
 		}
 		var last *Outcome
@@ -168,7 +182,8 @@ func (c *compiler) overLimit(groups []*group) (*Outcome, *Refusal) {
 				}
 			}
 		}
-		if last != nil && others+ours > MirrorLimit {
+		// What stands is not refused because others have added mirrors.
+		if last != nil && others+ours > MirrorLimit && ours > standing {
 			return last, &Refusal{
 				Session: last.Name, Field: "sources",
 				Problem: fmt.Sprintf("bridge %s would have %d mirrors (%d of them not of these sessions), and OVS installs %d a bridge",
@@ -224,6 +239,12 @@ func (c *compiler) merge(g *group) ([]source, universal) {
 		every.from = c.vlans.union(every.from, u.from)
 		every.to = c.vlans.union(every.to, u.to)
 	}
+	for _, m := range g.broken {
+		list, u := c.selectionOf(g.bridge, m)
+		lists = append(lists, list)
+		every.from = c.vlans.union(every.from, u.from)
+		every.to = c.vlans.union(every.to, u.to)
+	}
 	if len(lists) == 1 {
 		return lists[0], every
 	}
@@ -241,6 +262,28 @@ func (c *compiler) merge(g *group) ([]source, universal) {
 	return merged, every
 }
 
+// selectionOf is what a standing mirror selects.
+func (c *compiler) selectionOf(bridge int32, m *Mirror) ([]source, universal) {
+	vlans := c.vlans.of(m.SelectVLANs)
+	if m.SelectAll {
+		return nil, universal{vlans, vlans}
+	}
+	var list []source
+	for port := c.first[bridge]; port < c.first[bridge+1]; port++ {
+		s := source{port: port}
+		if _, ok := slices.BinarySearch(m.SelectSrc, c.ports[port].Name); ok {
+			s.from = vlans
+		}
+		if _, ok := slices.BinarySearch(m.SelectDst, c.ports[port].Name); ok {
+			s.to = vlans
+		}
+		if s.from != nil || s.to != nil {
+			list = append(list, s)
+		}
+	}
+	return list, universal{}
+}
+
 func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
 
 // selectAllIsExact reports whether select_all selects on the group's bridge
@@ -253,7 +296,8 @@ func (c *compiler) selectAllIsExact(g *group, groups []*group) bool {
 		if c.roles[port] == roleNone && !isPatch(c.ports[port]) {
 			return false
 		}
-		if c.isDest[port] && !slices.ContainsFunc(groups, func(other *group) bool { return other.target.port == port }) {
+		reserved := slices.ContainsFunc(groups, func(other *group) bool { return other.target.port == port }) || c.outputOfOthers(port)
+		if c.isDest[port] && !reserved {
 			return false
 		}
 	}
@@ -271,7 +315,11 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 	for i, o := range g.sessions {
 		sessions[i] = o.Name
 	}
+	for _, m := range g.broken {
+		sessions = append(sessions, c.brokenSessions(m)...)
+	}
 	slices.Sort(sessions)
+	sessions = slices.Compact(sessions)
 	row := Row{
 		Table: TableMirror, Bridge: c.snap.Bridges[g.bridge].Name, Name: mirrorName(sessions[0], vlans),
 		Sessions: sessions, Tier: TierDirect,
@@ -307,7 +355,7 @@ func mirrorName(session string, vlans *vlanSet) string {
 		sum := sha256.Sum256([]byte(suffix))
 		suffix = hex.EncodeToString(sum[:4])
 	}
-	return name + "-v" + strings.ReplaceAll(suffix, ",", ".")
+	return name + ".v" + strings.ReplaceAll(suffix, ",", ".") // no session name has a dot
 }
 
 func (c *compiler) portNames(ports []int32) Value {

@@ -33,6 +33,8 @@ func follow(snap *Snapshot, changes []Change) []Change {
 		row := Row{Table: TablePort, Bridge: bridge.Name, Name: turnName(bridge), Tier: TierDirect}
 		var step []Change
 		switch {
+		case moved && turn == nil && bridge.Port(row.Name) != nil:
+			// Somebody else's port has the name; nothing can be done about it.
 		case moved && turn == nil:
 			row.Columns = turnColumns(row.Name)
 			step = []Change{create(&row)}

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"iter"
 	"time"
 
 	"spanctl/policy"
@@ -44,26 +43,7 @@ type Outcome struct {
 	target   *target
 }
 
-// A SourcePort is one port that a session wants copied.
-type SourcePort struct {
-	Bridge   *Bridge
-	Port     *Port
-	From, To bool // sent by the port's owner, sent to it
-}
-
-// Sources yields the ports that are present and wanted, bridge by bridge.
-func (o *Outcome) Sources() iter.Seq[SourcePort] {
-	return func(yield func(SourcePort) bool) {
-		for _, s := range o.selected.list {
-			bridge := &o.index.snap.Bridges[o.index.bridge[s.port]]
-			if !yield(SourcePort{bridge, o.index.ports[s.port], s.from != nil, s.to != nil}) {
-				return
-			}
-		}
-	}
-}
-
-// SourceCount is how many ports Sources yields.
+// SourceCount is how many ports are present and wanted.
 func (o *Outcome) SourceCount() int { return len(o.selected.list) }
 
 func (o *Outcome) is(state State, reason string) {

@@ -21,9 +21,9 @@ type Plan struct {
 // Empty reports whether nothing has to be done.
 func (p *Plan) Empty() bool { return len(p.Changes) == 0 }
 
-// Outcome finds the outcome of a session, nil if the intent has none of that
+// outcome finds the outcome of a session, nil if the intent has none of that
 // name.
-func (p *Plan) Outcome(name string) *Outcome {
+func (p *Plan) outcome(name string) *Outcome {
 	for _, o := range p.Outcomes {
 		if o.Name == name {
 			return o

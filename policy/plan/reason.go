@@ -73,7 +73,7 @@ func explainMirror(c *Change, intent Intent, byName map[string]*Outcome) (Reason
 			continue
 		}
 		if o := byName[name]; c.Action == Delete && o.State != StateActive {
-			reason := map[State]Reason{StateDisabled: ReasonDisabled, StateExpired: ReasonExpired, StateWaiting: ReasonWaiting}[o.State]
+			reason := map[State]Reason{StateDisabled: ReasonDisabled, StateExpired: ReasonExpired, StateWaiting: ReasonWaiting, StateInvalid: ReasonChanged, StateRefused: ReasonChanged}[o.State]
 			return reason, fmt.Sprintf("session %s is %s: %s", name, o.State, o.Reason)
 		}
 		if w.changed() {

@@ -51,6 +51,11 @@ func roleOf(p *Port) policy.Role {
 			return role
 		}
 	}
+	return guessRole(p)
+}
+
+// guessRole tells what a port is without an explicit role.
+func guessRole(p *Port) policy.Role {
 	if len(p.Interfaces) == 0 {
 		return roleNone
 	}

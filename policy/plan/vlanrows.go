@@ -46,9 +46,10 @@ func (c *compiler) vlanRows(list []source) []*vlanRow {
 }
 
 // dissolve removes the rows whose VLAN set is the union of other rows' sets,
-// by adding their ports to those.
+// by adding their ports to those. It leaves alone what is far over the limit of
+// mirrors anyway.
 func (c *compiler) dissolve(rows []*vlanRow) []*vlanRow {
-	for i := 0; i < len(rows); {
+	for i := 0; i < len(rows) && len(rows) <= 4*MirrorLimit; {
 		whole := rows[i]
 		var parts []*vlanRow
 		var union *vlanSet
