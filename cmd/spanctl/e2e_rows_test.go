@@ -19,6 +19,8 @@ var steps = []struct{ name, session string }{
 	{"disable", `  audit: {sources: [{role: all}], destinations: [{vm: audit}], enabled: false}`},
 	{"enable", `  audit: {sources: [{role: all}], destinations: [{vm: audit}]}`},
 	{"second", "  more: {sources: [{vm: b}], destinations: [{vm: audit}]}\n  rspan: {sources: [{vm: a}], destinations: [{vlan: 999}]}"},
+	{"words", "  audit: {description: new words, sources: [{role: all}], destinations: [{vm: audit}]}"},
+	{"awaited", "  late: {sources: [{vm: a}], destinations: [{vm: absent}]}"},
 }
 
 func TestE2EDeleteLeavesEveryRowAsItWas(t *testing.T) {
@@ -32,6 +34,10 @@ func TestE2EDeleteLeavesEveryRowAsItWas(t *testing.T) {
 	s.vsctl("--", "--id=@f", "create", "NetFlow", `targets="127.0.0.1:9"`, "--", "set", "Bridge", "br0", "netflow=@f")
 	s.foreignMirror("theirs", "select_all=true")
 	s.foreignMirror("theirs-2", "select_vlan=7,8", "snaplen=60")
+	s.foreignMirror("spanctl-audit", "select_vlan=9") // named like ours
+	s.vsctl("add-port", "br0", "patch0", "--", "set", "Interface", "patch0", "type=patch", "options:peer=patch1",
+		"--", "add-port", "br0", "spanctl-123456", "external_ids:spanctl-managed=false", "--", "set", "Interface", "spanctl-123456", "type=internal",
+		"--", "set", "Open_vSwitch", ".", "external_ids:spanctl-note=theirs", "other_config:vlan-limit=2")
 	for table, rows := range s.database() {
 		for uuid, row := range rows {
 			if row["external_ids"] != nil {
