@@ -72,10 +72,15 @@ func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment string) (int, e
 	if err != nil {
 		return 0, err
 	}
-	if len(results[at].Rows) != 1 {
+	return cfgOf(results[at])
+}
+
+// cfgOf reads what selectNextCfg selected.
+func cfgOf(result ovsdb.OperationResult) (int, error) {
+	if len(result.Rows) != 1 {
 		return 0, fmt.Errorf("%w: no next_cfg in the answer", ErrRejected)
 	}
-	next, ok := results[at].Rows[0]["next_cfg"].(float64)
+	next, ok := result.Rows[0]["next_cfg"].(float64)
 	if !ok {
 		return 0, fmt.Errorf("%w: next_cfg is no number", ErrRejected)
 	}
@@ -107,22 +112,55 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
-// WaitInForce returns when ovs-vswitchd has taken the transaction in
-// (cur_cfg >= next_cfg, ovs-vswitchd.conf.db(5)) and the snapshot shows what
-// it reported. Its errors are ErrNotInForce: the transaction is committed.
+// WaitInForce returns when ovs-vswitchd has taken in what Apply committed, and
+// if that was nothing, what others did before (cur_cfg >= next_cfg,
+// ovs-vswitchd.conf.db(5)), and the snapshot shows what it reported. Its errors
+// are ErrNotInForce: the transaction is committed.
 func (c *Conn) WaitInForce(ctx context.Context, a *Applied) error {
+	next := a.NextCfg
 	if !a.Committed {
-		return nil
+		var err error
+		if next, err = c.nextCfg(ctx, a.Plan.Base.Root); err != nil {
+			return err
+		}
 	}
-	wait := waitFor(vswitchd.OpenvSwitchTable, a.Plan.Base.Root, serverTimeout(ctx), ovsdb.NewCondition("cur_cfg", ovsdb.ConditionGreaterThanOrEqual, a.NextCfg))
+	if err := c.waitForCfg(ctx, a.Plan.Base.Root, next); err != nil {
+		return err
+	}
+	if err := c.sync(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotInForce, err)
+	}
+	return nil
+}
+
+// InForce returns nil if ovs-vswitchd has taken in all that the database asks
+// of it, or does so in a moment, and ErrNotInForce otherwise.
+func (c *Conn) InForce(ctx context.Context, s *plan.Snapshot) error {
+	next, err := c.nextCfg(ctx, s.Root)
+	if err != nil {
+		return err
+	}
+	const moment = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, moment)
+	defer cancel()
+	return c.waitForCfg(ctx, s.Root, next)
+}
+
+func (c *Conn) nextCfg(ctx context.Context, root string) (int, error) {
+	results, err := c.transact(ctx, []ovsdb.Operation{selectNextCfg(root)})
+	if err != nil {
+		return 0, err
+	}
+	return cfgOf(results[0])
+}
+
+func (c *Conn) waitForCfg(ctx context.Context, root string, next int) error {
+	wait := waitFor(vswitchd.OpenvSwitchTable, root, serverTimeout(ctx), ovsdb.NewCondition("cur_cfg", ovsdb.ConditionGreaterThanOrEqual, next))
 	_, err := c.transact(ctx, []ovsdb.Operation{wait})
 	switch {
 	case errors.Is(err, ErrConflict) || errors.Is(err, ErrUnreachable) && ctx.Err() != nil:
-		return fmt.Errorf("%w: ovs-vswitchd did not take the configuration in within the timeout; check that it runs (ovs-appctl version)", ErrNotInForce)
+		return fmt.Errorf("%w: ovs-vswitchd did not take the configuration in, in time; check that it runs (ovs-appctl version)", ErrNotInForce)
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrNotInForce, err)
-	}
-	if err := c.sync(ctx); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotInForce, err)
 	}
 	return nil

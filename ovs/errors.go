@@ -56,7 +56,7 @@ func unreachable(remote string, err error) error {
 }
 
 // outcome turns the results of a transaction into an error: ErrConflict if a
-// guard failed or another writer was there first, ErrRejected otherwise.
+// guard failed or a row that is used has gone, ErrRejected otherwise.
 func outcome(results []ovsdb.OperationResult, ops []ovsdb.Operation) error {
 	failed, err := ovsdb.CheckOperationResults(results, ops)
 	if err == nil {
@@ -68,9 +68,8 @@ func outcome(results []ovsdb.OperationResult, ops []ovsdb.Operation) error {
 	}
 	all := errors.Join(causes...)
 	var timedOut *ovsdb.TimedOut
-	var constraint *ovsdb.ConstraintViolation
 	var integrity *ovsdb.ReferentialIntegrityViolation
-	if errors.As(all, &timedOut) || errors.As(all, &constraint) || errors.As(all, &integrity) {
+	if errors.As(all, &timedOut) || errors.As(all, &integrity) {
 		return fmt.Errorf("%w: %w", ErrConflict, all)
 	}
 	if strings.Contains(all.Error(), "permission error") {

@@ -59,15 +59,18 @@ func TestWaitInForce(t *testing.T) {
 		}
 		check(t, conn.WaitInForce(ctx, applied))
 	}
-	// A later configuration holds it too; what was not sent needs no wait.
+	// A later configuration holds it too; what was not sent waits for others'.
 	applied, err := conn.Apply(ctx, without("audit0"), t.Name())
 	check(t, err)
 	vsctl(t, lab, "set", "Open_vSwitch", ".", "next_cfg=50", "cur_cfg=50")
 	check(t, conn.WaitInForce(ctx, applied))
 	applied, err = conn.Apply(ctx, put(t, ""), t.Name())
 	check(t, err)
-	vsctl(t, lab, "set", "Open_vSwitch", ".", "cur_cfg=0")
 	check(t, conn.WaitInForce(ctx, applied))
+	vsctl(t, lab, "set", "Open_vSwitch", ".", "cur_cfg=0")
+	if err := conn.WaitInForce(within(t, 20*time.Millisecond), applied); !errors.Is(err, ovs.ErrNotInForce) {
+		t.Errorf("nothing sent, and not in force: error is %v", err)
+	}
 }
 
 // TestInterruptedWait ends with its context.
@@ -104,7 +107,7 @@ func TestStatistics(t *testing.T) {
 		}
 	}
 	type answer struct {
-		counters map[string]plan.Counters
+		counters map[string]*plan.Counters
 		err      error
 	}
 	waiting := make(chan answer, 1)
@@ -114,25 +117,43 @@ func TestStatistics(t *testing.T) {
 	}()
 	vsctl(t, lab, "set", "Mirror", uuid, "statistics:tx_packets=3", "statistics:tx_bytes=9007199254740992")
 	a := <-waiting
-	if want := (plan.Counters{Packets: 3, Bytes: 9007199254740992}); a.err != nil || len(a.counters) != 1 || a.counters[uuid] != want {
+	if want := (plan.Counters{Packets: 3, Bytes: 9007199254740992}); a.err != nil || len(a.counters) != 1 || a.counters[uuid] == nil || *a.counters[uuid] != want {
 		t.Errorf("counters are %v, %v; want %v", a.counters, a.err, want)
 	}
 }
 
-// TestStatisticsOfNoAvail asks for counters of mirrors that are not installed,
-// or gone meanwhile: there are none, and no error.
-func TestStatisticsOfNoAvail(t *testing.T) {
+// TestStatisticsOfMirrorsNotInstalled asks for long enough: there are none, and
+// that is known.
+func TestStatisticsOfMirrorsNotInstalled(t *testing.T) {
 	t.Parallel()
 	lab := twoPorts(t)
 	apply(t, lab, put(t, session))
-	for name, gone := range map[string]bool{"gone": true, "not installed": false} {
+	conn := dial(t, lab.DB)
+	counters, err := conn.Statistics(within(t, patience), observe(t, conn))
+	if err != nil || len(counters) != 1 {
+		t.Errorf("counters are %v, %v", counters, err)
+	}
+	for _, c := range counters {
+		if c != nil {
+			t.Errorf("counters are %v", c)
+		}
+	}
+}
+
+// TestStatisticsUnknown asks for counters of mirrors that have none yet when
+// the time is up, or that go meanwhile: nothing is known, and that is no error.
+func TestStatisticsUnknown(t *testing.T) {
+	t.Parallel()
+	lab := twoPorts(t)
+	apply(t, lab, put(t, session))
+	for name, gone := range map[string]bool{"gone": true, "none yet": false} {
 		t.Run(name, func(t *testing.T) {
 			ctx, requests := newExpiring(t), 0
 			p := interpose(t, lab, ctx.Expire, func(method string) int {
 				if method != "transact" {
 					return pass
 				}
-				if requests++; requests == 1 {
+				if requests++; requests <= 2 {
 					return pass
 				}
 				return swallow

@@ -95,7 +95,7 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	interfaces := rows[vswitchd.Interface](content, vswitchd.InterfaceTable)
 	mirrors := rows[vswitchd.Mirror](content, vswitchd.MirrorTable)
 	for uuid, row := range rows[vswitchd.Bridge](content, vswitchd.BridgeTable) {
-		b := plan.Bridge{UUID: uuid, Name: row.Name, DatapathType: row.DatapathType, Ports: make([]plan.Port, 0, len(row.Ports))}
+		b := plan.Bridge{UUID: uuid, Name: row.Name, Ports: make([]plan.Port, 0, len(row.Ports))}
 		for _, ref := range row.Ports {
 			if p, ok := ports[ref]; ok {
 				b.Ports = append(b.Ports, port(p, interfaces))
@@ -128,7 +128,7 @@ func port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Po
 		}
 		p.Interfaces = append(p.Interfaces, plan.Interface{
 			UUID: i.UUID, Name: i.Name, Type: i.Type, Driver: i.Status["driver_name"], OFPort: value(i.Ofport),
-			MACInUse: value(i.MACInUse), Error: value(i.Error), LinkState: value(i.LinkState), IfIndex: value(i.Ifindex),
+			MACInUse: value(i.MACInUse), Error: value(i.Error), LinkState: value(i.LinkState),
 			ExternalIDs: i.ExternalIDs,
 		})
 	}

@@ -121,16 +121,16 @@ func TestObserveEveryColumn(t *testing.T) {
 	sameSnapshot(t, snap, &plan.Snapshot{
 		OVSVersion: "3.1.0", Revision: "41", Intent: map[string]string{"audit": "any text", "": ""},
 		Bridges: []plan.Bridge{
-			{Name: "br0", DatapathType: "netdev", Ports: []plan.Port{{Name: "br0", Interfaces: []plan.Interface{{Name: "br0", Type: "internal"}}}}},
+			{Name: "br0", Ports: []plan.Port{{Name: "br0", Interfaces: []plan.Interface{{Name: "br0", Type: "internal"}}}}},
 			{
-				Name: "xenbr1", DatapathType: "system",
+				Name: "xenbr1",
 				Ports: []plan.Port{
 					{
 						Name: "bond0", Tag: ptr(7), VLANMode: "native-untagged", ExternalIDs: map[string]string{"zone": "dmz"},
 						Trunks: policy.Ranges{{First: 0, Last: 0}, {First: 10, Last: 12}, {First: 4095, Last: 4095}},
 						Interfaces: []plan.Interface{
 							{
-								Name: "eth0", Type: "dpdk", Driver: "ixgbe", OFPort: 3, MACInUse: "52:54:00:12:34:56", LinkState: "up", IfIndex: 17,
+								Name: "eth0", Type: "dpdk", Driver: "ixgbe", OFPort: 3, MACInUse: "52:54:00:12:34:56", LinkState: "up",
 								ExternalIDs: map[string]string{"vm-id": "web", "attached-mac": "02:00:00:00:00:01"},
 							},
 							{Name: "eth1", OFPort: -1, Error: `could not add, "eth1"`, LinkState: "down"},
@@ -166,7 +166,7 @@ func TestObserveFollowsOthers(t *testing.T) {
 	}
 	// A guest's restart: the weak references are purged, and the new row is
 	// another port of the same name.
-	vsctl(t, lab, "--", "del-port", "br0", "p1", "--", "del-port", "br0", "p3", "--", "add-port", "br0", "p4", "tag=3", "--", "set", "Bridge", "br0", "datapath_type=system")
+	vsctl(t, lab, "--", "del-port", "br0", "p1", "--", "del-port", "br0", "p3", "--", "add-port", "br0", "p4", "tag=3")
 	vsctl(t, lab, "--", "add-port", "br0", "p1", "--", "set", "Interface", "p1", "external_ids:vm-id=new")
 	after := await(t, conn, "p1 to be back", func(s *plan.Snapshot) bool {
 		p := s.Bridges[0].Port("p1")
@@ -177,7 +177,7 @@ func TestObserveFollowsOthers(t *testing.T) {
 	if !slices.Equal(m.SelectSrc, []string{"p2"}) || m.SelectDst != nil || m.OutputPort != "" || m.UUID != before.UUID {
 		t.Errorf("after: %+v", m)
 	}
-	if bridge.DatapathType != "system" || bridge.Port("p3") != nil || *bridge.Port("p4").Tag != 3 {
+	if bridge.Port("p3") != nil || *bridge.Port("p4").Tag != 3 {
 		t.Errorf("after: %+v", bridge)
 	}
 	vsctl(t, lab, "del-br", "br0")

@@ -31,8 +31,14 @@ func planOps(p *plan.Plan, comment string) (ops []ovsdb.Operation, nextCfg int, 
 		Op: ovsdb.OperationMutate, Table: vswitchd.OpenvSwitchTable, Where: root,
 		Mutations: []ovsdb.Mutation{*ovsdb.NewMutation("next_cfg", ovsdb.MutateOperationAdd, 1)},
 	})
-	b.add(ovsdb.Operation{Op: ovsdb.OperationSelect, Table: vswitchd.OpenvSwitchTable, Where: root, Columns: []string{"next_cfg"}})
+	b.add(selectNextCfg(p.Base.Root))
 	return b.ops, len(b.ops) - 1, nil
+}
+
+func selectNextCfg(root string) ovsdb.Operation {
+	return ovsdb.Operation{
+		Op: ovsdb.OperationSelect, Table: vswitchd.OpenvSwitchTable, Where: []ovsdb.Condition{isUUID(root)}, Columns: []string{"next_cfg"},
+	}
 }
 
 type builder struct {
@@ -133,7 +139,16 @@ func (b *builder) update(table string, c *plan.Change) error {
 		return err
 	}
 	where := []ovsdb.Condition{isUUID(c.UUID)}
-	b.exists(table, c.UUID)
+	if mode, ok := c.Columns["vlan_mode"]; ok {
+		// The old mode is kept in external_ids: it must still be the old one.
+		old, err := b.value("vlan_mode", mode.Old)
+		if err != nil {
+			return err
+		}
+		b.wait(table, c.UUID, ovsdb.NewCondition("vlan_mode", ovsdb.ConditionEqual, old))
+	} else {
+		b.exists(table, c.UUID)
+	}
 	if delta, ok := c.Columns["external_ids"]; ok {
 		delete(row, "external_ids")
 		b.keys(table, c.UUID, slices.Concat(keysOf(delta.Old), keysOf(delta.New)), pairs(delta.New))

@@ -146,8 +146,8 @@ func TestSchemas(t *testing.T) {
 func TestSchemaLacks(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []string{
-		"Mirror.select_vlan", "Mirror.snaplen", "Mirror.external_ids", "Port.vlan_mode", "Interface.ifindex", "Interface.status",
-		"Open_vSwitch.ovs_version", "Bridge.datapath_type", "Mirror",
+		"Mirror.select_vlan", "Mirror.snaplen", "Mirror.external_ids", "Port.vlan_mode", "Interface.link_state", "Interface.status",
+		"Open_vSwitch.ovs_version", "Bridge.mirrors", "Mirror",
 	} {
 		t.Run(missing, func(t *testing.T) {
 			t.Parallel()

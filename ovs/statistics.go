@@ -3,6 +3,7 @@ package ovs
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
@@ -11,15 +12,11 @@ import (
 	"spanctl/policy/plan"
 )
 
-// statisticsPeriod is how long a new mirror may be without statistics:
-// ovs-vswitchd writes them every five seconds (other_config
-// stats-update-interval, whose least value is 5000 ms).
-const statisticsPeriod = 6 * time.Second
-
 // Statistics reads the counters of our mirrors, by the row's UUID. If one has
-// none yet it waits for the next time that ovs-vswitchd writes them: a mirror
-// that has none after that is not installed, whatever cur_cfg says.
-func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (map[string]plan.Counters, error) {
+// none yet it waits for the next time that ovs-vswitchd writes them. A mirror
+// that has none after that is not installed, whatever cur_cfg says: its entry is
+// nil. One that has no entry is gone, or ctx ended before that could be known.
+func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (map[string]*plan.Counters, error) {
 	var uuids []string
 	for b := range s.Bridges {
 		for m := range s.Bridges[b].Mirrors {
@@ -31,22 +28,35 @@ func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (map[string]pla
 	if len(uuids) == 0 {
 		return nil, nil
 	}
-	patience, cancel := context.WithTimeout(ctx, statisticsPeriod)
+	period, err := c.statisticsPeriod(ctx, s.Root)
+	if err != nil {
+		return nil, err
+	}
+	patience, cancel := context.WithTimeout(ctx, period)
 	defer cancel()
+	deadline, limited := ctx.Deadline()
+	enough, _ := patience.Deadline()
+	limited = limited && !enough.Before(deadline)
 	for {
 		counters, missing, err := c.statistics(ctx, uuids)
-		if err != nil || missing == "" {
+		if err != nil || len(missing) == 0 {
 			return counters, err
 		}
 		timeout := serverTimeout(patience)
 		wait := ovsdb.Operation{
 			Op: ovsdb.OperationWait, Table: vswitchd.MirrorTable, Timeout: &timeout, Until: string(ovsdb.WaitConditionNotEqual),
-			Where: []ovsdb.Condition{isUUID(missing)}, Columns: []string{"statistics"},
+			Where: []ovsdb.Condition{isUUID(missing[0])}, Columns: []string{"statistics"},
 			Rows: []ovsdb.Row{{"statistics": ovsdb.OvsMap{GoMap: map[any]any{}}}},
 		}
 		_, err = c.transact(patience, []ovsdb.Operation{wait})
 		switch {
 		case errors.Is(err, ErrConflict) || patience.Err() != nil:
+			if limited || ctx.Err() != nil {
+				return counters, nil
+			}
+			for _, uuid := range missing {
+				counters[uuid] = nil
+			}
 			return counters, nil
 		case err != nil:
 			return nil, err
@@ -54,28 +64,50 @@ func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (map[string]pla
 	}
 }
 
-// statistics reads counters once, and names a mirror that has none, if any. Of
+// statisticsPeriod is how long a new mirror may be without statistics:
+// ovs-vswitchd writes them every other_config:stats-update-interval, which is
+// at least, and by default, 5000 ms (ovs-vswitchd.conf.db(5)).
+func (c *Conn) statisticsPeriod(ctx context.Context, root string) (time.Duration, error) {
+	results, err := c.transact(ctx, []ovsdb.Operation{{
+		Op: ovsdb.OperationSelect, Table: vswitchd.OpenvSwitchTable, Where: []ovsdb.Condition{isUUID(root)}, Columns: []string{"other_config"},
+	}})
+	if err != nil {
+		return 0, err
+	}
+	interval := 5000
+	for _, row := range results[0].Rows {
+		if config, ok := row["other_config"].(ovsdb.OvsMap); ok {
+			text, _ := config.GoMap["stats-update-interval"].(string)
+			if n, err := strconv.Atoi(text); err == nil {
+				interval = max(interval, n)
+			}
+		}
+	}
+	return time.Duration(interval)*time.Millisecond + time.Second, nil
+}
+
+// statistics reads counters once, and names the mirrors that have none. Of
 // mirrors that are gone it says nothing.
-func (c *Conn) statistics(ctx context.Context, uuids []string) (counters map[string]plan.Counters, missing string, err error) {
+func (c *Conn) statistics(ctx context.Context, uuids []string) (counters map[string]*plan.Counters, missing []string, err error) {
 	ops := make([]ovsdb.Operation, len(uuids))
 	for i, uuid := range uuids {
 		ops[i] = ovsdb.Operation{Op: ovsdb.OperationSelect, Table: vswitchd.MirrorTable, Where: []ovsdb.Condition{isUUID(uuid)}, Columns: []string{"statistics"}}
 	}
 	results, err := c.transact(ctx, ops)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	counters = map[string]plan.Counters{}
+	counters = map[string]*plan.Counters{}
 	for i, uuid := range uuids {
 		for _, row := range results[i].Rows {
 			stats, ok := row["statistics"].(ovsdb.OvsMap)
 			if !ok || len(stats.GoMap) == 0 {
-				missing = uuid
+				missing = append(missing, uuid)
 				continue
 			}
 			packets, _ := stats.GoMap["tx_packets"].(float64)
 			bytes, _ := stats.GoMap["tx_bytes"].(float64)
-			counters[uuid] = plan.Counters{Packets: uint64(packets), Bytes: uint64(bytes)}
+			counters[uuid] = &plan.Counters{Packets: uint64(packets), Bytes: uint64(bytes)}
 		}
 	}
 	return counters, missing, nil

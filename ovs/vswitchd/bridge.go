@@ -7,9 +7,8 @@ const BridgeTable = "Bridge"
 
 // Bridge defines an object in Bridge table
 type Bridge struct {
-	UUID         string   `ovsdb:"_uuid"`
-	DatapathType string   `ovsdb:"datapath_type"`
-	Mirrors      []string `ovsdb:"mirrors"`
-	Name         string   `ovsdb:"name"`
-	Ports        []string `ovsdb:"ports"`
+	UUID    string   `ovsdb:"_uuid"`
+	Mirrors []string `ovsdb:"mirrors"`
+	Name    string   `ovsdb:"name"`
+	Ports   []string `ovsdb:"ports"`
 }

@@ -20,11 +20,11 @@ const schemaFile = "/usr/share/openvswitch/vswitch.ovsschema"
 
 var columns = map[string][]string{
 	"Open_vSwitch": {"bridges", "external_ids", "ovs_version"},
-	"Bridge":       {"name", "datapath_type", "ports", "mirrors"},
+	"Bridge":       {"name", "ports", "mirrors"},
 	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "external_ids"},
 	"Interface": {
 		"name", "type", "status", "ofport", "mac_in_use", "error", "link_state",
-		"ifindex", "external_ids",
+		"external_ids",
 	},
 	"Mirror": {
 		"name", "select_all", "select_src_port", "select_dst_port", "select_vlan",

@@ -19,7 +19,6 @@ type Interface struct {
 	UUID        string              `ovsdb:"_uuid"`
 	Error       *string             `ovsdb:"error"`
 	ExternalIDs map[string]string   `ovsdb:"external_ids"`
-	Ifindex     *int                `ovsdb:"ifindex" validate:"omitempty,min=0,max=4294967295"`
 	LinkState   *InterfaceLinkState `ovsdb:"link_state" validate:"omitempty,oneof='up' 'down'"`
 	MACInUse    *string             `ovsdb:"mac_in_use"`
 	Name        string              `ovsdb:"name"`

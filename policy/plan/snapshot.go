@@ -53,11 +53,10 @@ type Snapshot struct {
 // A Bridge is a Bridge row with its Ports (sorted by name) and its Mirrors
 // (sorted by name, then UUID).
 type Bridge struct {
-	UUID         string
-	Name         string
-	DatapathType string
-	Ports        []Port
-	Mirrors      []Mirror
+	UUID    string
+	Name    string
+	Ports   []Port
+	Mirrors []Mirror
 }
 
 // A Port is a Port row with its Interfaces (sorted by name).
@@ -84,7 +83,6 @@ type Interface struct {
 	MACInUse    string
 	Error       string
 	LinkState   string
-	IfIndex     int
 	ExternalIDs map[string]string
 }
 
