@@ -32,32 +32,39 @@ var changes = []struct {
 }{
 	{"new and deleted", phase{policy: everything, copied: "ab"}, phase{args: []string{"delete", "audit"}}},
 	{
-		"enabled and disabled", phase{policy: "  audit: " + fromA, copied: "ab"},
+		"enabled and disabled",
+		phase{policy: "  audit: " + fromA, copied: "ab"},
 		phase{policy: "  audit: {enabled: false, sources: [{vm: a}], destinations: [{vm: audit}]}"},
 	},
 	{"wide and narrow", phase{policy: everything, copied: "ab"}, phase{policy: "  audit: " + fromC}},
 	{
-		"both directions and one", phase{policy: "  audit: " + fromA, copied: "ab"},
+		"both directions and one",
+		phase{policy: "  audit: " + fromA, copied: "ab"},
 		phase{policy: "  audit: {sources: [{vm: a, direction: to}], destinations: [{vm: audit}]}", copied: "b"},
 	},
 	{
-		"one direction and the other", phase{policy: "  audit: {sources: [{vm: b, direction: to}], destinations: [{vm: audit}]}", copied: "a"},
+		"one direction and the other",
+		phase{policy: "  audit: {sources: [{vm: b, direction: to}], destinations: [{vm: audit}]}", copied: "a"},
 		phase{policy: "  audit: {sources: [{vm: b, direction: from}, {vm: c}], destinations: [{vm: audit}]}", copied: "b"},
 	},
 	{
-		"its VLAN and another", phase{policy: "  audit: {sources: [{vm: a, vlans: [0, 10]}], destinations: [{vm: audit}]}", copied: "ab"},
+		"its VLAN and another",
+		phase{policy: "  audit: {sources: [{vm: a, vlans: [0, 10]}], destinations: [{vm: audit}]}", copied: "ab"},
 		phase{policy: "  audit: {sources: [{vm: a, vlans: [10, 20]}], destinations: [{vm: audit}]}"},
 	},
 	{
-		"with and without an exception", phase{policy: "  audit: {sources: [{vm: '[ac]'}], destinations: [{vm: audit}]}", copied: "ab"},
+		"with and without an exception",
+		phase{policy: "  audit: {sources: [{vm: '[ac]'}], destinations: [{vm: audit}]}", copied: "ab"},
 		phase{policy: "  audit: {sources: [{vm: '[ac]'}], except: [{vm: a}], destinations: [{vm: audit}]}"},
 	},
 	{
-		"beside another and pruned", phase{policy: "  audit: " + fromA + "\n  " + untouched, copied: "ab"},
+		"beside another and pruned",
+		phase{policy: "  audit: " + fromA + "\n  " + untouched, copied: "ab"},
 		phase{args: []string{"apply", "--prune"}, policy: "  " + untouched},
 	},
 	{
-		"tagged and not", phase{args: []string{"tag"}, copied: "ab"},
+		"tagged and not",
+		phase{args: []string{"tag"}, copied: "ab"},
 		phase{args: []string{"untag"}},
 	},
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -13,6 +14,18 @@ const stripped = `
     destinations: [{vm: audit}]
     strip_vlan: true
 `
+
+// auditPorts are the ports that an audit guest may have.
+var auditPorts = []ovstest.GuestConfig{
+	{Name: "plain"},
+	{Name: "access", Tag: 10},
+	{Name: "access-2", Tag: 10, PortColumns: []string{"vlan_mode=access"}},
+	{Name: "untagged", Tag: 10, PortColumns: []string{"vlan_mode=native-untagged"}},
+	{Name: "tagged", Tag: 10, PortColumns: []string{"vlan_mode=native-tagged"}},
+	{Name: "tunnel", Tag: 10, PortColumns: []string{"vlan_mode=dot1q-tunnel"}},
+	{Name: "trunk", Tag: 10, PortColumns: []string{"vlan_mode=trunk"}},
+	{Name: "trunk-of-5", Trunks: []int{5}},
+}
 
 // tagKinds are frames from a to b with every kind of tag, and what is left of each without the outermost tag.
 func tagKinds(a, b ovstest.Endpoint) (sent, strippedOnce [][]byte) {
@@ -29,55 +42,51 @@ func tagKinds(a, b ovstest.Endpoint) (sent, strippedOnce [][]byte) {
 }
 
 // Whatever the audit guest's port is, copies keep the tags they had, or lose the outermost; the port gets its mode back.
+// Every port has a session of its own, all at once.
 func TestE2EAuditPortOfEveryVLANModeHasTheTagsAskedFor(t *testing.T) {
 	t.Parallel()
-	for _, port := range []struct {
-		name    string
-		tag     int
-		trunks  []int
-		columns []string
-	}{
-		{name: "plain"},
-		{name: "access", tag: 10},
-		{name: "explicit access", tag: 10, columns: []string{"vlan_mode=access"}},
-		{name: "native-untagged", tag: 10, columns: []string{"vlan_mode=native-untagged"}},
-		{name: "native-tagged", tag: 10, columns: []string{"vlan_mode=native-tagged"}},
-		{name: "dot1q-tunnel", tag: 10, columns: []string{"vlan_mode=dot1q-tunnel"}},
-		{name: "trunk of one VLAN", trunks: []int{5}},
-		{name: "trunk with a tag", tag: 10, columns: []string{"vlan_mode=trunk"}},
-	} {
-		t.Run(port.name, func(t *testing.T) {
-			s := newSite(t, "a", "b")
-			audit := s.add(ovstest.GuestConfig{Name: "audit", Tag: port.tag, Trunks: port.trunks, PortColumns: port.columns})
-			columns := func() string {
-				return s.vsctl("get", "Port", audit.Port(), "tag", "trunks", "vlan_mode", "external_ids")
-			}
-			a, b := s.guests["a"], s.guests["b"]
-			s.greet(a, b)
-			before := columns()
-			for _, step := range []struct {
-				policy string
-				strip  bool
-			}{{everything, false}, {stripped, true}, {everything, false}} {
-				s.apply(step.policy)
-				s.settle()
-				atAudit := s.capture(audit)
-				want, bare := tagKinds(a, b)
-				s.send(a, want...)
-				s.check(atAudit.Fence(s.ctx, b, a))
-				if step.strip {
-					want = bare
+	s := newSite(t, "a", "b")
+	a, b := s.guests["a"], s.guests["b"]
+	s.greet(a, b)
+	before := map[string]string{}
+	columns := func(name string) string {
+		return s.vsctl("get", "Port", s.guests[name].Port(), "tag", "trunks", "vlan_mode", "external_ids")
+	}
+	for _, port := range auditPorts {
+		s.add(port)
+		before[port.Name] = columns(port.Name)
+	}
+	for _, strip := range []bool{false, true, false} {
+		sessions := ""
+		for _, port := range auditPorts {
+			sessions += fmt.Sprintf("  %s: {sources: [{vm: '[ab]'}], destinations: [{vm: %s}], strip_vlan: %v}\n", port.Name, port.Name, strip)
+		}
+		s.apply(sessions)
+		s.settle()
+		captures := map[string]*ovstest.Capture{}
+		for _, port := range auditPorts {
+			captures[port.Name] = s.capture(s.guests[port.Name])
+		}
+		want, bare := tagKinds(a, b)
+		s.send(a, want...)
+		if strip {
+			want = bare
+		}
+		for name, c := range captures {
+			s.sub(fmt.Sprintf("%s, strip %v", name, strip), func(s *site) {
+				s.check(c.Fence(s.ctx, b, a))
+				s.wantExactly(c, want...)
+				if now := columns(name); now != before[name] && !strings.Contains(now, "spanctl-saved-vlan_mode") {
+					s.Errorf("the port was\n%s\nand is, without a note of the old mode,\n%s", before[name], now)
 				}
-				s.wantExactly(atAudit, want...)
-				if now := columns(); now != before && !strings.Contains(now, "spanctl-saved-vlan_mode") {
-					t.Errorf("the port was\n%s\nand is, without a note of the old mode,\n%s", before, now)
-				}
-			}
-			s.want(exitOK, "delete", "audit")
-			if now := columns(); now != before {
-				t.Errorf("the port was\n%s\nand is after delete\n%s", before, now)
-			}
-		})
+			})
+		}
+	}
+	s.want(exitOK, "delete", "--all")
+	for name, columnsBefore := range before {
+		if now := columns(name); now != columnsBefore {
+			t.Errorf("%s: the port was\n%s\nand is after delete\n%s", name, columnsBefore, now)
+		}
 	}
 }
 
