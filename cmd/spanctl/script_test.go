@@ -41,6 +41,7 @@ func TestScript(t *testing.T) {
 		Dir:           "testdata/script",
 		UpdateScripts: *rewriteScripts,
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a binary with the race detector sleeps a second when it ends
 			db, err := startDatabase(env.Defer, t.Name())
 			env.Setenv("DB", db)
 			env.Setenv("SPANCTL_DB", db)
@@ -119,7 +120,7 @@ func terminalCommand(ts *testscript.TestScript, neg bool, args []string) {
 	path, err := exec.LookPath("spanctl")
 	ts.Check(err)
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), "SPANCTL_DB="+ts.Getenv("DB"), "NO_COLOR="+ts.Getenv("NO_COLOR"))
+	cmd.Env = append(os.Environ(), "SPANCTL_DB="+ts.Getenv("DB"), "NO_COLOR="+ts.Getenv("NO_COLOR"), "GORACE="+ts.Getenv("GORACE"))
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Stdout, cmd.Stderr = slave, ts.Stderr()
 	done := make(chan error, 1)
