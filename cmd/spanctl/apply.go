@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +33,7 @@ really being copied.`,
 		Example: "  spanctl apply -f policy.yaml\n  generate-policy | spanctl apply -f - --prune\n  spanctl apply",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := request{prune: prune}
-			if err := r.load(a, files); err != nil {
+			if err := r.load(cmd.Context(), a, files); err != nil {
 				return err
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
@@ -41,7 +41,7 @@ really being copied.`,
 					_, err := a.preview(ctx, conn, r.plan)
 					return err
 				}
-				return a.carryOut(ctx, conn, r.plan, "apply", r.sessions != nil, noWait)
+				return a.carryOut(ctx, conn, change{r.plan, "apply", func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }, noWait})
 			})
 		},
 	}
@@ -52,71 +52,68 @@ really being copied.`,
 	return cmd
 }
 
-// carryOut applies what planner plans, waits until it is in force unless told
-// not to, and shows what was done and what came of it. It fails if a session
-// does not copy what it should: one that was changed if sessions were named,
-// any otherwise.
-func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, planner ovs.Planner, verb string, named, noWait bool) error {
-	start := time.Now()
-	applied, err := conn.Apply(ctx, planner, comment(verb))
+// A change is what a command wants carried out.
+type change struct {
+	planner ovs.Planner
+	verb    string
+	// concerns tells which sessions must copy when it is done.
+	concerns func(session string) bool
+	noWait   bool
+}
+
+// carryOut applies what is planned, waits until it is in force unless told not
+// to, and shows what was done and what came of it. It fails if a session that
+// the change concerns does not copy what it should.
+func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
+	applied, err := conn.Apply(ctx, c.planner, comment(c.verb))
 	if err != nil {
 		return err
 	}
-	if noWait {
+	if c.noWait {
 		return a.view().applied(applied, nil)
 	}
 	if err := conn.WaitInForce(ctx, applied); err != nil {
 		_ = a.view().applied(applied, nil) // the error that follows matters more
 		return err
 	}
-	// What the change has made superfluous goes when it is in force.
-	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) {
-		p, err := stored(snap)
-		return p.Tidy(), err
-	}, comment(verb))
+	snap, err := a.tidy(ctx, conn, applied, c.verb)
 	if err != nil {
-		return err
+		_ = a.view().applied(applied, nil)
+		return fmt.Errorf("%w: %w", ovs.ErrNotInForce, err)
 	}
-	if err := conn.WaitInForce(ctx, tidied); err != nil {
-		return err
-	}
-	applied.Plan.Changes = append(applied.Plan.Changes, tidied.Plan.Changes...)
-	a.log.Info("applied", "changes", len(applied.Plan.Changes), "next_cfg", applied.NextCfg, "took", time.Since(start))
-	snap, err := conn.Observe(ctx)
-	if err != nil {
-		return err
-	}
-	now, err := stored(snap)
-	if err != nil {
-		return err
-	}
-	health := plan.Assess(now, nil)
+	health := plan.Assess(stored(snap), nil)
 	if err := a.view().applied(applied, health); err != nil {
 		return err
 	}
-	touched := touchedSessions(applied.Plan)
 	for i := range health {
-		h := &health[i]
-		if h.Missing && h.State != plan.StateWaiting && (!named || slices.Contains(touched, h.Outcome.Name)) {
+		if h := &health[i]; h.Missing && h.State != plan.StateWaiting && c.concerns(h.Outcome.Name) {
 			return fmt.Errorf("%w: session %s: %s", errDegraded, h.Outcome.Name, problems(h))
 		}
 	}
 	return nil
 }
 
-// stored is an ovs.Planner for the intent as it is stored.
-func stored(snap *plan.Snapshot) (*plan.Plan, error) {
-	return plan.Make(snap, plan.StoredIntent(snap), time.Now()), nil
+// tidy removes what the change has made superfluous, now that it is in force,
+// adds it to what was applied, and returns what is there then.
+func (a *app) tidy(ctx context.Context, conn *ovs.Conn, applied *ovs.Applied, verb string) (*plan.Snapshot, error) {
+	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) { return stored(snap).Tidy(), nil }, comment(verb))
+	switch {
+	case errors.Is(err, ovs.ErrConflict): // the next apply removes it
+		a.log.Warn("an inert port is left", "error", err)
+	case err != nil:
+		return nil, err
+	case tidied.Committed:
+		applied.Plan.Changes = append(applied.Plan.Changes, tidied.Plan.Changes...)
+		if err := conn.WaitInForce(ctx, tidied); err != nil {
+			return nil, err
+		}
+	}
+	return conn.Observe(ctx)
 }
 
-// touchedSessions lists the sessions that a plan's changes serve.
-func touchedSessions(p *plan.Plan) []string {
-	var names []string
-	for i := range p.Changes {
-		names = append(names, p.Changes[i].Sessions...)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+// stored plans for the intent as it is stored.
+func stored(snap *plan.Snapshot) *plan.Plan {
+	return plan.Make(snap, plan.StoredIntent(snap), time.Now())
 }
 
 func problems(h *plan.Health) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,7 @@ deleted. --all also removes rows of ours that no session owns.`,
 			}
 			if len(files) > 0 {
 				r := request{}
-				if err := r.load(a, files); err != nil {
+				if err := r.load(cmd.Context(), a, files); err != nil {
 					return err
 				}
 				names = r.names()
@@ -43,7 +44,7 @@ deleted. --all also removes rows of ours that no session owns.`,
 					_, err := a.preview(ctx, conn, planner)
 					return err
 				}
-				return a.carryOut(ctx, conn, planner, "delete", true, noWait)
+				return a.carryOut(ctx, conn, change{planner, "delete", func(string) bool { return false }, noWait})
 			})
 		},
 	}
@@ -60,7 +61,7 @@ func planDelete(snap *plan.Snapshot, names []string, all bool) (*plan.Plan, erro
 		names = intent.Names()
 	}
 	var unknown []error
-	for _, name := range names {
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
 		if _, ok := intent[name]; !ok {
 			unknown = append(unknown, fmt.Errorf("%w: %q; nothing was deleted, spanctl get lists the sessions", errUnknownSession, name))
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func fileFlag(cmd *cobra.Command, files *[]string, usage string) {
 
 // loadPolicies reads the sessions of policy files. All errors of all files
 // come at once.
-func (a *app) loadPolicies(names []string) (map[string]*policy.Session, error) {
+func (a *app) loadPolicies(ctx context.Context, names []string) (map[string]*policy.Session, error) {
 	files, err := expand(names)
 	if err != nil {
 		return nil, err
@@ -34,7 +35,7 @@ func (a *app) loadPolicies(names []string) (map[string]*policy.Session, error) {
 	from := map[string]string{}
 	var errs []error
 	for _, file := range files {
-		doc, err := a.loadPolicy(file)
+		doc, err := a.loadPolicy(ctx, file)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -50,11 +51,11 @@ func (a *app) loadPolicies(names []string) (map[string]*policy.Session, error) {
 	return sessions, errors.Join(errs...)
 }
 
-func (a *app) loadPolicy(file string) (*policy.Document, error) {
+func (a *app) loadPolicy(ctx context.Context, file string) (*policy.Document, error) {
 	var text []byte
 	var err error
 	if file == stdinName {
-		text, err = io.ReadAll(io.LimitReader(a.stdin, policy.MaxSize+1))
+		text, err = a.readStdin(ctx)
 	} else {
 		text, err = readAtMost(file, policy.MaxSize+1)
 	}
@@ -62,6 +63,25 @@ func (a *app) loadPolicy(file string) (*policy.Document, error) {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	return policy.Parse(file, text)
+}
+
+// readStdin reads standard input until it ends, or ctx does.
+func (a *app) readStdin(ctx context.Context) ([]byte, error) {
+	type result struct {
+		text []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := io.ReadAll(io.LimitReader(a.stdin, policy.MaxSize+1))
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // readAtMost reads the beginning of a file: enough for the parser to see that

@@ -25,7 +25,7 @@ changed. Without -f the plan is for the stored sessions.`,
 		Example: "  spanctl plan -f policy.yaml\n  spanctl plan -f policy.yaml --detailed-exitcode",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := request{prune: prune}
-			if err := r.load(a, files); err != nil {
+			if err := r.load(cmd.Context(), a, files); err != nil {
 				return err
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
@@ -51,7 +51,7 @@ type request struct {
 }
 
 // load reads the request's sessions from files, if there are any.
-func (r *request) load(a *app, files []string) error {
+func (r *request) load(ctx context.Context, a *app, files []string) error {
 	if len(files) == 0 {
 		if r.prune {
 			return errPruneAlone
@@ -59,7 +59,7 @@ func (r *request) load(a *app, files []string) error {
 		return nil
 	}
 	var err error
-	r.sessions, err = a.loadPolicies(files)
+	r.sessions, err = a.loadPolicies(ctx, files)
 	return err
 }
 

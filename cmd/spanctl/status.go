@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +19,9 @@ func statusCommand(a *app) *cobra.Command {
 		Short: "Show what is really being copied",
 		Long: `Show for each session what is wanted and what is really being copied, by the
 rows and counters in OVSDB. The exit code is 7 if a present source does not
-reach a wanted destination. What only an agent can know is unknown.
+reach a wanted destination, if something is still copied that should not be, or
+if ovs-vswitchd has not taken the configuration in. What only an agent can know
+is unknown.
 
 A mirror that is seconds old has no counters yet: status then waits for them, up
 to six seconds, within --timeout.`,
@@ -30,15 +32,19 @@ to six seconds, within --timeout.`,
 				if err != nil {
 					return err
 				}
-				intent := plan.StoredIntent(snap)
 				if err := restrict(plan.StoredIntent(snap), names); err != nil {
 					return err
+				}
+				inForce := conn.InForce(ctx, snap)
+				if inForce != nil && !errors.Is(inForce, ovs.ErrNotInForce) {
+					return inForce
 				}
 				counters, err := conn.Statistics(ctx, snap)
 				if err != nil {
 					return err
 				}
-				health := plan.Assess(plan.Make(snap, intent, time.Now()), counters)
+				p := stored(snap)
+				health := plan.Assess(p, counters)
 				if len(names) > 0 {
 					health = slices.DeleteFunc(health, func(h plan.Health) bool { return !slices.Contains(names, h.Outcome.Name) })
 				}
@@ -50,6 +56,12 @@ to six seconds, within --timeout.`,
 					if health[i].Missing {
 						missing = append(missing, health[i].Outcome.Name)
 					}
+				}
+				if inForce != nil {
+					return inForce
+				}
+				if left := p.Leftovers(); len(left) > 0 && len(names) == 0 {
+					return fmt.Errorf("%w: mirror %s copies for no stored session: run spanctl apply", errDegraded, left[0].Name)
 				}
 				if len(missing) > 0 {
 					return fmt.Errorf("%w: session %s: something present is not copied as wanted", errDegraded, strings.Join(missing, ", "))

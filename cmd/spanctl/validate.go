@@ -15,12 +15,12 @@ func validateCommand(a *app) *cobra.Command {
 in one go, as FILE:LINE:COLUMN: FIELD: what is wrong; what would be right.`,
 		Example: "  spanctl validate policy.yaml\n  spanctl validate -f policies/",
 		Args:    cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			files = append(files, args...)
 			if len(files) == 0 {
 				return fmt.Errorf("%w: name a policy file with -f", errUsage)
 			}
-			sessions, err := a.loadPolicies(files)
+			sessions, err := a.loadPolicies(cmd.Context(), files)
 			if err != nil {
 				return err
 			}
