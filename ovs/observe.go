@@ -128,7 +128,7 @@ func port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Po
 		}
 		p.Interfaces = append(p.Interfaces, plan.Interface{
 			UUID: i.UUID, Name: i.Name, Type: i.Type, Driver: i.Status["driver_name"], OFPort: value(i.Ofport),
-			MACInUse: value(i.MACInUse), Error: value(i.Error), LinkState: value(i.LinkState),
+			MACInUse: value(i.MACInUse), MTU: value(i.MTU), Error: value(i.Error), LinkState: value(i.LinkState),
 			ExternalIDs: i.ExternalIDs,
 		})
 	}

@@ -23,7 +23,7 @@ var columns = map[string][]string{
 	"Bridge":       {"name", "ports", "mirrors"},
 	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "external_ids"},
 	"Interface": {
-		"name", "type", "status", "ofport", "mac_in_use", "error", "link_state",
+		"name", "type", "status", "ofport", "mac_in_use", "mtu", "error", "link_state",
 		"external_ids",
 	},
 	"Mirror": {

@@ -21,6 +21,7 @@ type Interface struct {
 	ExternalIDs map[string]string   `ovsdb:"external_ids"`
 	LinkState   *InterfaceLinkState `ovsdb:"link_state" validate:"omitempty,oneof='up' 'down'"`
 	MACInUse    *string             `ovsdb:"mac_in_use"`
+	MTU         *int                `ovsdb:"mtu"`
 	Name        string              `ovsdb:"name"`
 	Ofport      *int                `ovsdb:"ofport"`
 	Status      map[string]string   `ovsdb:"status"`

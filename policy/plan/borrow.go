@@ -96,6 +96,42 @@ func (c *compiler) rspanReceivers(g *group) []string {
 	return names
 }
 
+// tooLarge warns of a destination whose MTU is smaller than a source's: copies
+// of larger packets vanish there, without any counter (OVS 3.1, userspace).
+func (c *compiler) tooLarge(g *group) string {
+	if g.target.port < 0 {
+		return ""
+	}
+	limit := mtu(c.ports[g.target.port])
+	if limit == 0 || g.snaplen > 0 && g.snaplen <= limit {
+		return ""
+	}
+	largest, name := 0, ""
+	for _, o := range g.sessions {
+		for _, s := range o.selected.list {
+			if m := mtu(c.ports[s.port]); m > largest && c.bridge[s.port] == g.bridge {
+				largest, name = m, c.ports[s.port].Name
+			}
+		}
+	}
+	if largest <= limit {
+		return ""
+	}
+	return fmt.Sprintf("copies of packets over %d bytes are lost: that is the MTU of destination %s, and source %s has %d",
+		limit, c.ports[g.target.port].Name, name, largest)
+}
+
+// mtu is the smallest of the port's interfaces, 0 if unknown.
+func mtu(p *Port) int {
+	least := 0
+	for i := range p.Interfaces {
+		if m := p.Interfaces[i].MTU; m > 0 && (least == 0 || m < least) {
+			least = m
+		}
+	}
+	return least
+}
+
 // warnings are what the user should know before the plan is applied.
 func (c *compiler) warnings(groups []*group) []string {
 	var list []string
@@ -118,6 +154,9 @@ func (c *compiler) warnings(groups []*group) []string {
 				list = append(list, fmt.Sprintf("session %s: foreign mirror %s of bridge %s sends to the same destination: not everything there is this session's",
 					g.sessions[0].Name, mirror.Name, bridge))
 			}
+		}
+		if note := c.tooLarge(g); note != "" {
+			list = append(list, "session "+g.sessions[0].Name+": "+note)
 		}
 		if g.target.port < 0 {
 			if names := c.rspanReceivers(g); len(names) > 0 {

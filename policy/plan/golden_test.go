@@ -119,7 +119,7 @@ func renderPlan(p *plan.Plan) string {
 // readSnapshot reads the lines of a snapshot:
 //
 //	ovs VERSION | filter | bridge NAME | stored SESSION JSON
-//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [ofport=N] [link=L] [members=A,B] [KEY:=VALUE]...
+//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [ofport=N] [mtu=N] [link=L] [members=A,B] [KEY:=VALUE]...
 //	mirror NAME [all] [src=A,B] [dst=A,B] [vlans=R] [out=PORT] [outvlan=N] [snaplen=N] [KEY:=VALUE]...
 func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 	t.Helper()
@@ -183,6 +183,8 @@ func readPort(t testing.TB, words []string, uuid func() string) plan.Port {
 			iface.LinkState = v
 		case "mac":
 			iface.MACInUse = v
+		case "mtu":
+			iface.MTU = number(t, v)
 		case "tag":
 			n := number(t, v)
 			p.Tag = &n

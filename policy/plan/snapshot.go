@@ -81,6 +81,7 @@ type Interface struct {
 	// OFPort is 0 while unknown and -1 where the interface could not be added.
 	OFPort      int
 	MACInUse    string
+	MTU         int // 0 while unknown
 	Error       string
 	LinkState   string
 	ExternalIDs map[string]string
