@@ -3,6 +3,7 @@ package ovs_test
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,10 +22,23 @@ func listen(t *testing.T, lab *ovstest.Lab, remote string) string {
 	tool(t, "ovs-appctl", ctl, "ovsdb-server/add-remote", remote)
 	_, name, _ := strings.Cut(remote, ":")
 	if strings.HasPrefix(remote, "punix:") {
-		waitUntil(t, remote, func() bool { _, err := os.Stat(name); return err == nil })
+		answers(t, name)
 		return ""
 	}
 	return listening(t, lab, name)
+}
+
+// answers returns when a server takes connections at a Unix socket.
+func answers(t *testing.T, path string) {
+	t.Helper()
+	waitUntil(t, path, func() bool {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			return false
+		}
+		check(t, conn.Close())
+		return true
+	})
 }
 
 // listening returns the port that the server was given for an address, which

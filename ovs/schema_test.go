@@ -195,7 +195,7 @@ func TestOtherDatabase(t *testing.T) {
 		check(t, cmd.Process.Kill())
 		_ = cmd.Wait() // it was killed
 	})
-	waitUntil(t, "ovsdb-server", func() bool { _, err := os.Stat(path("other.sock")); return err == nil })
+	answers(t, path("other.sock"))
 	_, err := ovs.Dial(within(t, patience), "unix:"+path("other.sock"), ovs.TLS{}, slog.New(slog.DiscardHandler))
 	if !errors.Is(err, ovs.ErrUnreachable) || !strings.Contains(err.Error(), "Open_vSwitch not found") {
 		t.Errorf("error is %v", err)

@@ -17,6 +17,7 @@ import (
 
 // TestFaultNoRights runs commands as a user who may not use the socket.
 func TestFaultNoRights(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	d.must(os.Chmod(d.lab.Dir, 0o755))
 	d.must(os.Chmod(filepath.Join(d.lab.Dir, "db.sock"), 0o600))
@@ -37,6 +38,7 @@ func TestFaultNoRights(t *testing.T) {
 
 // TestFaultInterrupted interrupts a command that waits for an answer.
 func TestFaultInterrupted(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		listener, err := net.Listen("unix", filepath.Join(d.lab.Dir, "silent.sock"))
@@ -57,6 +59,7 @@ func TestFaultInterrupted(t *testing.T) {
 
 // TestFaultDiskIsFull runs the server on a file system with no room left.
 func TestFaultDiskIsFull(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	d.lab.KillDB()
 	dir := d.lab.Dir

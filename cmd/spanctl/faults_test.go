@@ -15,6 +15,7 @@ import (
 // TestFaultNobodyAnswers runs commands on a server that accepts connections
 // and never says a word.
 func TestFaultNobodyAnswers(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	listener, err := net.Listen("unix", filepath.Join(d.lab.Dir, "silent.sock"))
 	d.must(err)
@@ -27,6 +28,7 @@ func TestFaultNobodyAnswers(t *testing.T) {
 
 // TestFaultNobodyListens runs commands where there is no server, or no more.
 func TestFaultNobodyListens(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	d.lab.KillDB()
 	for _, db := range []string{d.db, "unix:" + filepath.Join(d.lab.Dir, "none.sock"), "tcp:127.0.0.1:1"} {
@@ -40,6 +42,7 @@ func TestFaultNobodyListens(t *testing.T) {
 // TestFaultConnectionIsCut cuts the connection at each request of a command.
 // What the database holds then is all of the change or nothing of it.
 func TestFaultConnectionIsCut(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	var requests []string
 	between := d.interpose(func(method string) bool {
@@ -84,6 +87,7 @@ func TestFaultConnectionIsCut(t *testing.T) {
 // TestFaultOthersKeepChanging never lets a transaction through: 6, and the
 // database is as they left it.
 func TestFaultOthersKeepChanging(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t, ovstest.Config{})
 	tries := 0
 	between := d.interpose(func(method string) bool {
@@ -103,6 +107,7 @@ func TestFaultOthersKeepChanging(t *testing.T) {
 // TestFaultWrongSchema runs commands on a database that is not an Open
 // vSwitch's, or of one too old.
 func TestFaultWrongSchema(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("/usr/share/openvswitch/vswitch.ovsschema")
 	if err != nil {
 		t.Fatal(err)
