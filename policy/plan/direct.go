@@ -37,11 +37,9 @@ func (c *compiler) place() []*group {
 			}
 			g.rows = c.mirrorRows(g, groups)
 		}
-		last, refusal := c.overLimit(groups)
-		if last == nil {
+		if !c.refuseOverLimit(groups) {
 			return groups
 		}
-		last.refuse(refusal)
 	}
 }
 
@@ -157,9 +155,10 @@ func tagText(strip bool) string {
 	return "copies with their VLAN tags"
 }
 
-// overLimit finds a bridge with more mirrors than OVS installs, and the
-// session that has to give way.
-func (c *compiler) overLimit(groups []*group) (*Outcome, *Refusal) {
+// refuseOverLimit refuses, from the last, the sessions that make a bridge have
+// more mirrors than OVS installs, and reports whether there are any. Where a
+// session shares its rows it stops: what is left must be counted anew.
+func (c *compiler) refuseOverLimit(groups []*group) bool {
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
 		others, ours, standing := 0, 0, 0
@@ -170,29 +169,42 @@ func (c *compiler) overLimit(groups []*group) (*Outcome, *Refusal) {
 				standing++
 			}
 		}
-		var last *Outcome
+		rows := map[*Outcome]int{} // that go with the session, -1 if shared
 		for _, g := range groups {
 			if g.bridge != int32(b) {
 				continue
 			}
 			ours += len(g.rows)
 			for _, o := range g.sessions {
-				if last == nil || slices.Index(c.outcomes, o) > slices.Index(c.outcomes, last) {
-					last = o
+				if rows[o] = len(g.rows); len(g.sessions) > 1 {
+					rows[o] = -1
 				}
 			}
 		}
-		// What stands is not refused because others have added mirrors.
-		if last != nil && others+ours > MirrorLimit && ours > standing {
-			return last, &Refusal{
+		total, refused := others+ours, false
+		for _, last := range slices.Backward(c.outcomes) {
+			count, here := rows[last]
+			// What stands is not refused because others have added mirrors.
+			if !here || others+ours <= MirrorLimit || ours <= standing {
+				continue
+			}
+			last.refuse(&Refusal{
 				Session: last.Name, Field: "sources",
 				Problem: fmt.Sprintf("bridge %s would have %d mirrors (%d of them not of these sessions), and OVS installs %d a bridge",
-					bridge.Name, others+ours, others, MirrorLimit),
+					bridge.Name, total, others, MirrorLimit),
 				Remedy: "share destinations and VLAN sets between sessions, or remove other mirrors",
+			})
+			refused = true
+			if count < 0 {
+				break
 			}
+			ours -= count
+		}
+		if refused {
+			return true
 		}
 	}
-	return nil, nil
+	return false
 }
 
 // mirrorRows builds the Mirror rows of a group: one that selects all where
