@@ -73,19 +73,6 @@ func TestE2ETagInOVSDBAddsAPort(t *testing.T) {
 	}
 }
 
-func TestE2EOnlyTheNamedBridgeIsCopied(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "a", "b", "audit")
-	s.check(s.lab.AddBridge(s.ctx, "br1"))
-	x, y := s.add(ovstest.GuestConfig{Name: "x", Bridge: "br1"}), s.add(ovstest.GuestConfig{Name: "y", Bridge: "br1"})
-	s.apply("  audit: {sources: [{role: all, bridge: br0}], destinations: [{vm: audit}]}\n")
-	atAudit := s.capture(s.guests["audit"])
-	s.exchange(x, y, 10)
-	sent := s.exchange(s.guests["a"], s.guests["b"], 10)
-	s.check(atAudit.Fence(s.ctx, s.guests["a"], s.guests["b"]))
-	s.wantExactly(atAudit, frames(sent, s.guests["a"], s.guests["b"])...)
-}
-
 // A cell is one frame of the matrix: from one port to another, or to all, in a VLAN.
 type cell struct {
 	from, to string
