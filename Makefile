@@ -13,7 +13,7 @@ COUNT    ?= 5
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/spanctl
@@ -59,4 +59,5 @@ fuzz: ## fuzz every parser for FUZZTIME (1m) each
 
 .PHONY: bench
 bench: deps ## compare speed and memory with peers in one run, as ratios (COUNT=5 rounds)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(COUNT) -timeout 50m ./policy/plan ./ovs ./cmd/spanctl
+	$(GO) test -run '^$$' -bench . -benchtime 10x -count $(COUNT) ./policy/plan
+	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(COUNT) -timeout 50m ./ovs
