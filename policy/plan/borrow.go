@@ -1,8 +1,6 @@
 package plan
 
-import (
-	"slices"
-)
+import "slices"
 
 // portRows are the foreign Ports of which spanctl sets a column: destinations
 // whose VLAN mode would change the copies' tags, with the old mode kept in
