@@ -47,11 +47,20 @@ func check(t *testing.T, err error) {
 	}
 }
 
+// dial connects until the test ends.
 func dial(t *testing.T, remote string) *ovs.Conn {
+	t.Helper()
+	conn := dialOnce(t, remote)
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// dialOnce connects until the caller closes: what a test remembers for its end
+// takes memory until then.
+func dialOnce(t *testing.T, remote string) *ovs.Conn {
 	t.Helper()
 	conn, err := ovs.Dial(within(t, patience), remote, ovs.TLS{}, slog.New(slog.DiscardHandler))
 	check(t, err)
-	t.Cleanup(conn.Close)
 	return conn
 }
 
@@ -92,7 +101,7 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 // look observes the database by a connection of its own.
 func look(t *testing.T, lab *ovstest.Lab) *plan.Snapshot {
 	t.Helper()
-	conn := dial(t, lab.DB)
+	conn := dialOnce(t, lab.DB)
 	defer conn.Close()
 	return observe(t, conn)
 }
@@ -173,7 +182,7 @@ func without(names ...string) ovs.Planner {
 // apply carries a plan out by a connection of its own.
 func apply(t *testing.T, lab *ovstest.Lab, planner ovs.Planner) *ovs.Applied {
 	t.Helper()
-	conn := dial(t, lab.DB)
+	conn := dialOnce(t, lab.DB)
 	defer conn.Close()
 	applied, err := conn.Apply(within(t, patience), planner, "spanctl "+t.Name())
 	check(t, err)
