@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"spanctl/ovs"
 	"spanctl/ovs/ovstest"
 	"spanctl/policy/plan"
 )
@@ -118,12 +119,13 @@ func TestAnyHistory(t *testing.T) {
 					t.Log(strings.Join(h.steps, "\n"))
 				}
 			}()
-			settle := func(planner func(*plan.Snapshot) (*plan.Plan, error)) {
+			settle := func(planner ovs.Planner) (committed bool) {
 				before := foreign(look(t, lab))
-				carryOutAny(t, lab, planner)
+				committed = carryOutAny(t, lab, planner)
 				if after := foreign(look(t, lab)); after != before {
 					t.Fatalf("others' rows are\n%s\nand were\n%s", after, before)
 				}
+				return committed
 			}
 			for range rounds {
 				for range 1 + h.IntN(3) {
@@ -149,9 +151,11 @@ func TestAnyHistory(t *testing.T) {
 					}
 				}
 			}
-			settle(without())
+			committed := settle(without())
 			snap := look(t, lab)
-			if len(snap.Intent) > 0 || snap.Revision != "" {
+			// Where another hand has deleted the last session, and it had no
+			// rows, the revision stays until the next transaction.
+			if len(snap.Intent) > 0 || committed && snap.Revision != "" {
 				t.Errorf("left: revision %q, intent %v", snap.Revision, snap.Intent)
 			}
 			for _, bridge := range snap.Bridges {
@@ -170,7 +174,7 @@ func TestAnyHistory(t *testing.T) {
 
 // carryOutAny applies a plan, whether there is anything to do or not, and wants
 // nothing left to do.
-func carryOutAny(t *testing.T, lab *ovstest.Lab, planner func(*plan.Snapshot) (*plan.Plan, error)) {
+func carryOutAny(t *testing.T, lab *ovstest.Lab, planner ovs.Planner) (committed bool) {
 	t.Helper()
 	before := transactions(t, lab)
 	applied := apply(t, lab, planner)
@@ -185,5 +189,5 @@ func carryOutAny(t *testing.T, lab *ovstest.Lab, planner func(*plan.Snapshot) (*
 		if p, err := stored(look(t, lab)); err != nil || !p.Empty() {
 			t.Fatalf("left to do (%v): %+v", err, p.Changes)
 		}
-	}
+	}	return applied.Committed
 }
