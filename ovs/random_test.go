@@ -189,5 +189,6 @@ func carryOutAny(t *testing.T, lab *ovstest.Lab, planner ovs.Planner) (committed
 		if p, err := stored(look(t, lab)); err != nil || !p.Empty() {
 			t.Fatalf("left to do (%v): %+v", err, p.Changes)
 		}
-	}	return applied.Committed
+	}
+	return applied.Committed
 }
