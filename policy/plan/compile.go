@@ -27,8 +27,8 @@ func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	for _, name := range intent.Names() {
 		c.outcomes = append(c.outcomes, newOutcome(name, intent[name], now))
 	}
-	c.order()
 	c.findTargets()
+	c.order()
 	c.findSources()
 	groups := c.place()
 	d := &Desired{Outcomes: c.outcomes}
@@ -64,12 +64,12 @@ func (c *compiler) order() {
 	for _, o := range c.outcomes {
 		wanted[o.Name] = o
 	}
-	installed := map[string]bool{} // with the treatment that is wanted
+	installed := map[string]bool{} // with the destination and treatment that are wanted
 	for b := range c.snap.Bridges {
 		for m := range c.snap.Bridges[b].Mirrors {
 			if mirror := &c.snap.Bridges[b].Mirrors[m]; mirror.Managed() {
 				for _, name := range mirror.Sessions() {
-					if o := wanted[name]; o != nil && o.Session != nil && o.Session.Snaplen == mirror.Snaplen {
+					if o := wanted[name]; o != nil && o.target != nil && o.Session.Snaplen == mirror.Snaplen && c.outputs(mirror, *o.target) {
 						installed[name] = true
 					}
 				}
