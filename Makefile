@@ -20,10 +20,8 @@ build: ## build bin/spanctl
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/spanctl
 
 .PHONY: deps
-deps: ## install Open vSwitch, if it is not there (Debian, Ubuntu; as root)
-	@command -v ovs-vswitchd >/dev/null && command -v ovsdb-server >/dev/null && command -v ovs-vsctl >/dev/null || { \
-		apt-get update && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openvswitch-switch; }
+deps: ## install Open vSwitch and Suricata, if they are not there (Debian, Ubuntu; as root)
+	@.ci/deps
 
 .PHONY: demo
 demo: deps build ## show the main job on a private Open vSwitch, in about a minute (as root)
