@@ -22,32 +22,40 @@ const (
 	kindVLANs               // set of integers, from numbers and ranges
 	kindPorts               // references to Port, from names
 	kindPortRef             // optional reference to Port
-	kindMap                 // map of strings, from key=value
+	kindMap                 // map of strings, from key=value, of which spanctl sets some keys
+	kindOptions             // likewise, all of it spanctl's
 )
 
-// kinds are the columns of Mirror, Port and Interface that plans set, by their
-// name in a plan.Row.
+// kinds are the columns of Bridge, Mirror, Port and Interface that plans set, by
+// their name in a plan.Row.
 var kinds = map[string]kind{
-	"name":              kindText,
-	"external_ids":      kindMap,
-	"select_all":        kindBool,
-	"select_src_port":   kindPorts,
-	"select_dst_port":   kindPorts,
-	"select_vlan":       kindVLANs,
-	"output_port":       kindPortRef,
-	"output_vlan":       kindInt,
-	"snaplen":           kindInt,
-	"filter":            kindString,
-	"vlan_mode":         kindString,
-	"trunks":            kindVLANs,
-	"protected":         kindBool,
-	"interface.type":    kindText,
-	"interface.options": kindMap,
+	"datapath_type":          kindText,
+	"fail_mode":              kindString,
+	"flood_vlans":            kindVLANs,
+	"other_config":           kindMap,
+	"name":                   kindText,
+	"external_ids":           kindMap,
+	"select_all":             kindBool,
+	"select_src_port":        kindPorts,
+	"select_dst_port":        kindPorts,
+	"select_vlan":            kindVLANs,
+	"output_port":            kindPortRef,
+	"output_vlan":            kindInt,
+	"snaplen":                kindInt,
+	"filter":                 kindString,
+	"vlan_mode":              kindString,
+	"trunks":                 kindVLANs,
+	"protected":              kindBool,
+	"interface.type":         kindText,
+	"interface.options":      kindOptions,
+	"interface.external_ids": kindMap,
 }
 
 // An encoder turns plan values into OVSDB values on one snapshot.
 type encoder struct {
-	ports map[string]string // UUID by Port name
+	// ports are UUIDs by Port name, or the names of rows that the transaction
+	// inserts.
+	ports map[string]string
 }
 
 func newEncoder(s *plan.Snapshot) *encoder {
@@ -74,13 +82,8 @@ func (e *encoder) value(column string, v plan.Value) (any, error) {
 		return text, nil
 	case kindBool:
 		return text == "true", nil
-	case kindMap:
-		pairs := map[any]any{}
-		for _, atom := range v {
-			key, value, _ := strings.Cut(atom, "=")
-			pairs[key] = value
-		}
-		return ovsdb.OvsMap{GoMap: pairs}, nil
+	case kindMap, kindOptions:
+		return ovsdb.OvsMap{GoMap: pairs(v)}, nil
 	}
 	set := make([]any, 0, len(v))
 	for _, atom := range v {

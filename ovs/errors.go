@@ -29,6 +29,10 @@ var ErrConflict = errors.New("others keep changing the database")
 // changed.
 var ErrRejected = errors.New("OVSDB refused the transaction")
 
+// ErrSecret indicates that the file with a tunnel's key cannot be used. Nothing
+// was changed.
+var ErrSecret = errors.New("no key for the tunnel")
+
 // ErrNotInForce indicates that a transaction was committed, but that
 // ovs-vswitchd was not seen to take it in.
 var ErrNotInForce = errors.New("committed, but not yet seen in force")

@@ -82,7 +82,7 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 		return nil, fmt.Errorf("%w: %s: the database has no Open_vSwitch row; run ovs-vsctl init", ErrUnreachable, c.remote)
 	}
 	_, whole := c.types[vswitchd.MirrorTable].(*vswitchd.Mirror)
-	s := &plan.Snapshot{MirrorFilter: whole, Intent: map[string]string{}}
+	s := &plan.Snapshot{MirrorFilter: whole, Intent: map[string]string{}, Local: c.local()}
 	for uuid, root := range roots {
 		s.Root, s.OVSVersion, s.Revision = uuid, value(root.OVSVersion), root.ExternalIDs[plan.KeyRevision]
 		for key, text := range root.ExternalIDs {
@@ -95,10 +95,14 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	interfaces := rows[vswitchd.Interface](content, vswitchd.InterfaceTable)
 	mirrors := rows[vswitchd.Mirror](content, vswitchd.MirrorTable)
 	for uuid, row := range rows[vswitchd.Bridge](content, vswitchd.BridgeTable) {
-		b := plan.Bridge{UUID: uuid, Name: row.Name, Ports: make([]plan.Port, 0, len(row.Ports))}
+		b := plan.Bridge{
+			UUID: uuid, Name: row.Name, Ports: make([]plan.Port, 0, len(row.Ports)),
+			Datapath: row.DatapathType, FailMode: value(row.FailMode), FloodVLANs: vlans(row.FloodVLANs),
+			OtherConfig: row.OtherConfig, ExternalIDs: row.ExternalIDs,
+		}
 		for _, ref := range row.Ports {
 			if p, ok := ports[ref]; ok {
-				b.Ports = append(b.Ports, port(p, interfaces))
+				b.Ports = append(b.Ports, c.port(p, interfaces))
 			}
 		}
 		for _, ref := range row.Mirrors {
@@ -116,7 +120,7 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	return s, nil
 }
 
-func port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Port {
+func (c *Conn) port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Port {
 	p := plan.Port{
 		UUID: row.UUID, Name: row.Name, Tag: row.Tag, Trunks: vlans(row.Trunks), VLANMode: value(row.VLANMode), Protected: row.Protected,
 		ExternalIDs: row.ExternalIDs, Interfaces: make([]plan.Interface, 0, len(row.Interfaces)),
@@ -129,6 +133,7 @@ func port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Po
 		p.Interfaces = append(p.Interfaces, plan.Interface{
 			UUID: i.UUID, Name: i.Name, Type: i.Type, Driver: i.Status["driver_name"], OFPort: value(i.Ofport),
 			MACInUse: value(i.MACInUse), MTU: value(i.MTU), Error: value(i.Error), LinkState: value(i.LinkState),
+			Options: c.withoutSecret(i), Egress: i.Status["tunnel_egress_iface"], Carrier: i.Status["tunnel_egress_iface_carrier"],
 			ExternalIDs: i.ExternalIDs,
 		})
 	}

@@ -17,8 +17,12 @@ import (
 // then the changes, next_cfg last. The index of the select that reads next_cfg
 // back is returned with it.
 func planOps(p *plan.Plan, comment string) (ops []ovsdb.Operation, nextCfg int, err error) {
-	b := &builder{plan: p, encoder: newEncoder(p.Base)}
+	b := &builder{plan: p, encoder: newEncoder(p.Base), bridges: map[string]string{}}
+	for i := range p.Base.Bridges {
+		b.bridges[p.Base.Bridges[i].Name] = p.Base.Bridges[i].UUID
+	}
 	b.guards()
+	b.nameRows()
 	for i := range p.Changes {
 		if err := b.change(&p.Changes[i]); err != nil {
 			return nil, 0, fmt.Errorf("%s %s: %w", p.Changes[i].Table, p.Changes[i].Name, err)
@@ -43,9 +47,10 @@ func selectNextCfg(root string) ovsdb.Operation {
 
 type builder struct {
 	*encoder
-	plan  *plan.Plan
-	ops   []ovsdb.Operation
-	named int
+	plan    *plan.Plan
+	ops     []ovsdb.Operation
+	named   int
+	bridges map[string]string // UUID by name, or the name of a row that the transaction inserts
 }
 
 func (b *builder) add(op ovsdb.Operation) { b.ops = append(b.ops, op) }
@@ -56,10 +61,25 @@ func (b *builder) name() string {
 	return "row" + strconv.Itoa(b.named)
 }
 
+// nameRows names the bridges and ports that the transaction inserts, so that
+// what it writes can refer to them.
+func (b *builder) nameRows() {
+	for i := range b.plan.Changes {
+		switch c := &b.plan.Changes[i]; {
+		case c.Action == plan.Create && c.Table == plan.TableBridge:
+			b.bridges[c.Name], b.ports[c.Name] = b.name(), b.name()
+		case c.Action == plan.Create && c.Table == plan.TablePort:
+			b.ports[c.Name] = b.name()
+		}
+	}
+}
+
 func (b *builder) change(c *plan.Change) error {
 	switch c.Table {
 	case plan.TableIntent:
 		return nil // see root
+	case plan.TableBridge:
+		return b.bridge(c)
 	case plan.TableMirror:
 		return b.mirror(c)
 	case plan.TablePort:
@@ -75,7 +95,7 @@ func (b *builder) mirror(c *plan.Change) error {
 		b.inBridge(c.Bridge, "mirrors", ovsdb.MutateOperationDelete, c.UUID)
 		return nil
 	case plan.Update:
-		return b.update(vswitchd.MirrorTable, c)
+		return b.update(vswitchd.MirrorTable, c, "")
 	}
 	row, err := b.row(c, "")
 	if err != nil {
@@ -88,13 +108,46 @@ func (b *builder) mirror(c *plan.Change) error {
 	return nil
 }
 
+// bridge makes a tap bridge with its internal port, as ovs-vsctl add-br does.
+func (b *builder) bridge(c *plan.Change) error {
+	root := func(mutator ovsdb.Mutator) {
+		b.add(ovsdb.Operation{
+			Op: ovsdb.OperationMutate, Table: vswitchd.OpenvSwitchTable, Where: []ovsdb.Condition{isUUID(b.plan.Base.Root)},
+			Mutations: []ovsdb.Mutation{*ovsdb.NewMutation("bridges", mutator, ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: b.bridges[c.Name]}}})},
+		})
+	}
+	switch c.Action {
+	case plan.Delete:
+		root(ovsdb.MutateOperationDelete)
+		return nil
+	case plan.Update:
+		return b.update(vswitchd.BridgeTable, c, "")
+	}
+	row, err := b.row(c, "")
+	if err != nil {
+		return err
+	}
+	b.insertPort(c.Name, ovsdb.Row{}, ovsdb.Row{"type": "internal"})
+	row["name"], row["ports"] = c.Name, ovsdb.UUID{GoUUID: b.ports[c.Name]}
+	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.BridgeTable, UUIDName: b.bridges[c.Name], Row: row})
+	root(ovsdb.MutateOperationInsert)
+	return nil
+}
+
 func (b *builder) port(c *plan.Change) error {
 	switch c.Action {
 	case plan.Delete:
 		b.inBridge(c.Bridge, "ports", ovsdb.MutateOperationDelete, c.UUID)
 		return nil
 	case plan.Update:
-		return b.update(vswitchd.PortTable, c)
+		if moved, ok := c.Columns["bridge"]; ok {
+			b.inBridge(moved.Old[0], "ports", ovsdb.MutateOperationDelete, c.UUID)
+			b.inBridge(moved.New[0], "ports", ovsdb.MutateOperationInsert, c.UUID)
+		}
+		if err := b.update(vswitchd.PortTable, c, ""); err != nil {
+			return err
+		}
+		return b.update(vswitchd.InterfaceTable, c, "interface.")
 	}
 	iface, err := b.row(c, "interface.")
 	if err != nil {
@@ -104,13 +157,18 @@ func (b *builder) port(c *plan.Change) error {
 	if err != nil {
 		return err
 	}
-	ifaceName, portName := b.name(), b.name()
-	iface["name"], port["name"] = c.Name, c.Name
+	b.insertPort(c.Name, port, iface)
+	b.inBridge(c.Bridge, "ports", ovsdb.MutateOperationInsert, b.ports[c.Name])
+	return nil
+}
+
+// insertPort inserts a Port with its one Interface; it is not on a bridge yet.
+func (b *builder) insertPort(name string, port, iface ovsdb.Row) {
+	ifaceName := b.name()
+	iface["name"], port["name"] = name, name
 	port["interfaces"] = ovsdb.UUID{GoUUID: ifaceName}
 	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.InterfaceTable, UUIDName: ifaceName, Row: iface})
-	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.PortTable, UUIDName: portName, Row: port})
-	b.inBridge(c.Bridge, "ports", ovsdb.MutateOperationInsert, portName)
-	return nil
+	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.PortTable, UUIDName: b.ports[name], Row: port})
 }
 
 // row holds the new content of the columns whose name has the prefix, and of
@@ -119,7 +177,7 @@ func (b *builder) row(c *plan.Change, prefix string) (ovsdb.Row, error) {
 	row := ovsdb.Row{}
 	for column, delta := range c.Columns {
 		name, ok := strings.CutPrefix(column, prefix)
-		if !ok || strings.Contains(name, ".") {
+		if !ok || strings.Contains(name, ".") || column == "bridge" {
 			continue
 		}
 		v, err := b.value(column, delta.New)
@@ -128,40 +186,56 @@ func (b *builder) row(c *plan.Change, prefix string) (ovsdb.Row, error) {
 		}
 		row[name] = v
 	}
+	if options, ok := row["options"].(ovsdb.OvsMap); ok && options.GoMap["psk"] == plan.Secret {
+		secret, err := readSecret(pairs(c.Columns["interface.external_ids"].New)[plan.KeyPSKFile])
+		if err != nil {
+			return nil, err
+		}
+		options.GoMap["psk"] = secret
+	}
 	return row, nil
 }
 
-// update sets the changed columns of an existing row, and of external_ids only
-// the keys that are ours.
-func (b *builder) update(table string, c *plan.Change) error {
-	row, err := b.row(c, "")
+// update sets the changed columns of an existing row, and of maps only the keys
+// that are ours. A prefix stands for a Port's Interface.
+func (b *builder) update(table string, c *plan.Change, prefix string) error {
+	row, err := b.row(c, prefix)
 	if err != nil {
 		return err
 	}
-	where := []ovsdb.Condition{isUUID(c.UUID)}
-	if mode, ok := c.Columns["vlan_mode"]; ok {
+	uuid := c.UUID
+	if prefix != "" {
+		if len(row) == 0 {
+			return nil
+		}
+		uuid = b.plan.Base.Bridge(c.Bridge).Port(c.Name).Interfaces[0].UUID
+	}
+	if mode, ok := c.Columns["vlan_mode"]; ok && prefix == "" {
 		// The old mode is kept in external_ids: it must still be the old one.
 		old, err := b.value("vlan_mode", mode.Old)
 		if err != nil {
 			return err
 		}
-		b.wait(table, c.UUID, ovsdb.NewCondition("vlan_mode", ovsdb.ConditionEqual, old))
+		b.wait(table, uuid, ovsdb.NewCondition("vlan_mode", ovsdb.ConditionEqual, old))
 	} else {
-		b.exists(table, c.UUID)
+		b.exists(table, uuid)
 	}
-	if delta, ok := c.Columns["external_ids"]; ok {
-		delete(row, "external_ids")
-		b.keys(table, c.UUID, slices.Concat(keysOf(delta.Old), keysOf(delta.New)), pairs(delta.New))
+	for _, column := range slices.Sorted(maps.Keys(row)) {
+		if kinds[prefix+column] == kindMap {
+			delta := c.Columns[prefix+column]
+			delete(row, column)
+			b.keys(table, uuid, column, slices.Concat(keysOf(delta.Old), keysOf(delta.New)), pairs(delta.New))
+		}
 	}
 	if len(row) > 0 {
-		b.add(ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: where, Row: row})
+		b.add(ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: []ovsdb.Condition{isUUID(uuid)}, Row: row})
 	}
 	return nil
 }
 
-// keys removes keys from a row's external_ids and then puts pairs in: other
-// keys may be changed by others in the same moment.
-func (b *builder) keys(table, uuid string, remove []string, put map[any]any) {
+// keys removes keys from a row's map and then puts pairs in: other keys may be
+// changed by others in the same moment.
+func (b *builder) keys(table, uuid, column string, remove []string, put map[any]any) {
 	var mutations []ovsdb.Mutation
 	slices.Sort(remove)
 	remove = slices.Compact(remove) // a set with duplicates is refused
@@ -170,10 +244,10 @@ func (b *builder) keys(table, uuid string, remove []string, put map[any]any) {
 		for i, key := range remove {
 			set[i] = key
 		}
-		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, ovsdb.OvsSet{GoSet: set}))
+		mutations = append(mutations, *ovsdb.NewMutation(column, ovsdb.MutateOperationDelete, ovsdb.OvsSet{GoSet: set}))
 	}
 	if len(put) > 0 {
-		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationInsert, ovsdb.OvsMap{GoMap: put}))
+		mutations = append(mutations, *ovsdb.NewMutation(column, ovsdb.MutateOperationInsert, ovsdb.OvsMap{GoMap: put}))
 	}
 	if len(mutations) > 0 {
 		b.add(ovsdb.Operation{Op: ovsdb.OperationMutate, Table: table, Where: []ovsdb.Condition{isUUID(uuid)}, Mutations: mutations})
@@ -185,7 +259,7 @@ func (b *builder) keys(table, uuid string, remove []string, put map[any]any) {
 func (b *builder) inBridge(bridge, column string, mutator ovsdb.Mutator, uuid string) {
 	b.add(ovsdb.Operation{
 		Op: ovsdb.OperationMutate, Table: vswitchd.BridgeTable,
-		Where:     []ovsdb.Condition{isUUID(b.plan.Base.Bridge(bridge).UUID)},
+		Where:     []ovsdb.Condition{isUUID(b.bridges[bridge])},
 		Mutations: []ovsdb.Mutation{*ovsdb.NewMutation(column, mutator, ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: uuid}}})},
 	})
 }
@@ -210,7 +284,7 @@ func (b *builder) root() {
 		n, _ := strconv.Atoi(b.plan.Base.Revision) // what is no number starts anew
 		put[plan.KeyRevision] = strconv.Itoa(n + 1)
 	}
-	b.keys(vswitchd.OpenvSwitchTable, b.plan.Base.Root, remove, put)
+	b.keys(vswitchd.OpenvSwitchTable, b.plan.Base.Root, "external_ids", remove, put)
 }
 
 func isUUID(uuid string) ovsdb.Condition {
@@ -246,26 +320,33 @@ func (b *builder) guards() {
 		// section 5.1): of two writers that both saw no revision the second
 		// does not find its own here.
 		revision = "0"
-		b.keys(vswitchd.OpenvSwitchTable, base.Root, nil, map[any]any{plan.KeyRevision: revision})
+		b.keys(vswitchd.OpenvSwitchTable, base.Root, "external_ids", nil, map[any]any{plan.KeyRevision: revision})
 	}
 	ids := map[any]any{plan.KeyRevision: revision}
 	for name, raw := range base.Intent {
 		ids[plan.KeyIntentPrefix+name] = raw
 	}
 	b.wait(vswitchd.OpenvSwitchTable, base.Root, ovsdb.NewCondition("external_ids", ovsdb.ConditionIncludes, ovsdb.OvsMap{GoMap: ids}))
-	outputs := map[string]map[string]bool{}
+	// Where ports are, those that mirrors output to and those that move; and the
+	// bridges that get something.
+	used := map[string]bool{}
 	for i := range b.plan.Changes {
-		if out := b.plan.Changes[i].Columns["output_port"].New; len(out) > 0 {
-			bridge := b.plan.Changes[i].Bridge
-			if outputs[bridge] == nil {
-				outputs[bridge] = map[string]bool{}
-			}
-			outputs[bridge][b.ports[out[0]]] = true
+		c := &b.plan.Changes[i]
+		for _, name := range c.Columns["output_port"].New {
+			used[name] = true
+		}
+		if _, moves := c.Columns["bridge"]; moves {
+			used[c.Name] = true
+		}
+		if c.Action == plan.Create && c.Bridge != "" && base.Bridge(c.Bridge) != nil {
+			b.exists(vswitchd.BridgeTable, base.Bridge(c.Bridge).UUID)
 		}
 	}
-	for _, bridge := range slices.Sorted(maps.Keys(outputs)) {
-		for uuid := range outputs[bridge] {
-			b.wait(vswitchd.BridgeTable, base.Bridge(bridge).UUID, ovsdb.NewCondition("ports", ovsdb.ConditionIncludes, ovsdb.UUID{GoUUID: uuid}))
+	for i := range base.Bridges {
+		for p := range base.Bridges[i].Ports {
+			if port := &base.Bridges[i].Ports[p]; used[port.Name] {
+				b.wait(vswitchd.BridgeTable, base.Bridges[i].UUID, ovsdb.NewCondition("ports", ovsdb.ConditionIncludes, ovsdb.UUID{GoUUID: port.UUID}))
+			}
 		}
 	}
 }

@@ -18,12 +18,14 @@ const DefaultPort = 6640
 
 // DefaultRemote is where ovs-vsctl finds the database: db.sock in $OVS_RUNDIR,
 // by default /var/run/openvswitch.
-func DefaultRemote() string {
-	dir := os.Getenv("OVS_RUNDIR")
-	if dir == "" {
-		dir = "/var/run/openvswitch"
+func DefaultRemote() string { return "unix:" + filepath.Join(runDir(), "db.sock") }
+
+// runDir is where Open vSwitch has its sockets and pid files.
+func runDir() string {
+	if dir := os.Getenv("OVS_RUNDIR"); dir != "" {
+		return dir
 	}
-	return "unix:" + filepath.Join(dir, "db.sock")
+	return "/var/run/openvswitch"
 }
 
 // TLS names the files of an ssl: remote. As in OVS's own tools the server's

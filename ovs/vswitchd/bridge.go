@@ -5,10 +5,24 @@ package vswitchd
 
 const BridgeTable = "Bridge"
 
+type (
+	BridgeFailMode = string
+)
+
+var (
+	BridgeFailModeStandalone BridgeFailMode = "standalone"
+	BridgeFailModeSecure     BridgeFailMode = "secure"
+)
+
 // Bridge defines an object in Bridge table
 type Bridge struct {
-	UUID    string   `ovsdb:"_uuid"`
-	Mirrors []string `ovsdb:"mirrors"`
-	Name    string   `ovsdb:"name"`
-	Ports   []string `ovsdb:"ports"`
+	UUID         string            `ovsdb:"_uuid"`
+	DatapathType string            `ovsdb:"datapath_type"`
+	ExternalIDs  map[string]string `ovsdb:"external_ids"`
+	FailMode     *BridgeFailMode   `ovsdb:"fail_mode" validate:"omitempty,oneof='standalone' 'secure'"`
+	FloodVLANs   []int             `ovsdb:"flood_vlans" validate:"max=4096,dive,min=0,max=4095"`
+	Mirrors      []string          `ovsdb:"mirrors"`
+	Name         string            `ovsdb:"name"`
+	OtherConfig  map[string]string `ovsdb:"other_config"`
+	Ports        []string          `ovsdb:"ports"`
 }

@@ -20,11 +20,11 @@ const schemaFile = "/usr/share/openvswitch/vswitch.ovsschema"
 
 var columns = map[string][]string{
 	"Open_vSwitch": {"bridges", "external_ids", "ovs_version"},
-	"Bridge":       {"name", "ports", "mirrors"},
+	"Bridge":       {"name", "ports", "mirrors", "datapath_type", "fail_mode", "flood_vlans", "other_config", "external_ids"},
 	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "external_ids"},
 	"Interface": {
 		"name", "type", "status", "ofport", "mac_in_use", "mtu", "error", "link_state",
-		"external_ids",
+		"options", "external_ids",
 	},
 	"Mirror": {
 		"name", "select_all", "select_src_port", "select_dst_port", "select_vlan",

@@ -24,6 +24,7 @@ type Interface struct {
 	MTU         *int                `ovsdb:"mtu"`
 	Name        string              `ovsdb:"name"`
 	Ofport      *int                `ovsdb:"ofport"`
+	Options     map[string]string   `ovsdb:"options"`
 	Status      map[string]string   `ovsdb:"status"`
 	Type        string              `ovsdb:"type"`
 }

@@ -22,8 +22,10 @@ type Health struct {
 	// the wanted directions; Blind are the others' names.
 	Copied int
 	Blind  []string
-	// Mirrors are the rows that serve the session.
+	// Mirrors are the rows that serve the session, Places what becomes of its
+	// copies at each of the Outcome's Places.
 	Mirrors []MirrorHealth
+	Places  []PlaceHealth
 	// Missing tells whether something present and wanted is not copied, or
 	// something is copied that should no longer be.
 	Missing bool
@@ -49,7 +51,7 @@ func Assess(p *Plan, counters map[string]*Counters) []Health {
 		switch o.State {
 		case StateActive:
 			h.sources(mirrors)
-			h.destination(p.Base)
+			h.places(p.Base, counters)
 			h.pending(p)
 			if len(h.Problems) > 0 {
 				h.State = StateDegraded
@@ -58,9 +60,7 @@ func Assess(p *Plan, counters map[string]*Counters) []Health {
 		case StateWaiting:
 			h.Missing = o.SourceCount() > 0
 			h.stillCopies(mirrors)
-			for _, s := range o.selected.list {
-				h.Blind = append(h.Blind, o.index.ports[s.port].Name)
-			}
+			o.sources(func(s source) { h.Blind = append(h.Blind, o.index.ports[s.port].Name) })
 		case StateInvalid, StateRefused:
 			h.Missing = true
 		case StateDisabled, StateExpired:
@@ -108,18 +108,18 @@ func (h *Health) find(snap *Snapshot, counters map[string]*Counters) []*Mirror {
 }
 
 // sources checks that each wanted port is selected by a mirror that sends to
-// the session's destination.
+// the session's destination, or to its tap bridge.
 func (h *Health) sources(mirrors []*Mirror) {
 	o := h.Outcome
-	for _, s := range o.selected.list {
-		port := o.index.ports[s.port]
-		bridge := &o.index.snap.Bridges[o.index.bridge[s.port]]
+	o.sources(func(s source) {
+		port, at := o.index.ports[s.port], o.index.bridge[s.port]
+		bridge := &o.index.snap.Bridges[at]
 		copied := func(want *vlanSet, side func(*Mirror) []string) bool {
 			if want == nil {
 				return true
 			}
 			for _, m := range mirrors {
-				if !slices.ContainsFunc(bridge.Mirrors, func(on Mirror) bool { return on.UUID == m.UUID }) || !o.reaches(m) {
+				if !slices.ContainsFunc(bridge.Mirrors, func(on Mirror) bool { return on.UUID == m.UUID }) || !o.reaches(m, bridge.Name) {
 					continue
 				}
 				_, listed := slices.BinarySearch(side(m), port.Name)
@@ -129,12 +129,15 @@ func (h *Health) sources(mirrors []*Mirror) {
 			}
 			return false
 		}
+		if o.listed[at] {
+			s.to = nil // what others send it is copied as theirs
+		}
 		if copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) && copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
 			h.Copied++
 		} else {
 			h.Blind = append(h.Blind, port.Name)
 		}
-	}
+	})
 	if len(h.Blind) > 0 {
 		names := h.Blind
 		if len(names) > 8 {
@@ -144,12 +147,17 @@ func (h *Health) sources(mirrors []*Mirror) {
 	}
 }
 
-// reaches reports whether the mirror sends to the session's destination.
-func (o *Outcome) reaches(m *Mirror) bool {
-	if o.target.port < 0 {
-		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == o.target.vlan
+// reaches reports whether a mirror of the bridge sends to the session's
+// destination, or to its tap bridge.
+func (o *Outcome) reaches(m *Mirror, bridge string) bool {
+	if o.delivery.tier == TierHub {
+		outer, _ := o.delivery.patch(bridge)
+		return m.OutputPort == outer
 	}
-	return m.OutputPort == o.Destination
+	if t := o.delivery.direct(); t.rspan() {
+		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == t.vlan
+	}
+	return m.OutputPort == o.Places[0].Port
 }
 
 // overlaps reports whether the mirror copies some of the wanted VLANs. That
@@ -166,32 +174,6 @@ func overlaps(m *Mirror, want *vlanSet) bool {
 		}
 	}
 	return false
-}
-
-// destination checks the port that the copies leave by. A device that vanished
-// under its row keeps its ofport and an empty error: only link_state tells (OVS
-// 3.1). A bond is down if all its members are.
-func (h *Health) destination(snap *Snapshot) {
-	o := h.Outcome
-	if o.Bridge == "" {
-		return
-	}
-	port := snap.Bridge(o.Bridge).Port(o.Destination)
-	var down []string
-	for i := range port.Interfaces {
-		iface := &port.Interfaces[i]
-		switch {
-		case iface.Error != "":
-			down = append(down, fmt.Sprintf("destination %s: %s", iface.Name, iface.Error))
-		case iface.OFPort < 0:
-			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd could not add it", iface.Name))
-		case iface.LinkState == "down":
-			down = append(down, fmt.Sprintf("destination %s: link is down", iface.Name))
-		}
-	}
-	if len(down) == len(port.Interfaces) {
-		h.Problems = append(h.Problems, down...)
-	}
 }
 
 // pending reports changes that are still to be made for the session: rows that

@@ -2,41 +2,68 @@ package plan
 
 import "slices"
 
-// portRows are the foreign Ports of which spanctl sets a column: destinations
-// whose VLAN mode would change the copies' tags, with the old mode kept in
-// external_ids, and ports that are given back what they had.
-func (c *compiler) portRows(groups []*group) []Row {
+// keySavedBridge names the bridge that a borrowed port came from.
+const (
+	keySavedBridge = KeySavedPrefix + "bridge"
+	keySavedMode   = KeySavedPrefix + colVLANMode
+)
+
+// portRows are the foreign Ports that spanctl borrows: destinations that are
+// moved to a tap bridge, or whose VLAN mode would change the copies' tags, with
+// where they came from and the old mode kept in external_ids; and ports that are
+// given back what they had.
+func (c *compiler) portRows() []Row {
 	var rows []Row
-	for port, p := range c.ports {
-		bridge := &c.snap.Bridges[c.bridge[port]]
-		saved, borrowed := p.ExternalIDs[KeySavedPrefix+colVLANMode]
-		borrowed = borrowed && vlanModes[saved]
-		at := slices.IndexFunc(groups, func(g *group) bool { return g.target.port == int32(port) })
-		row := Row{Table: TablePort, Bridge: bridge.Name, Name: p.Name, UUID: p.UUID, Tier: TierDirect}
+	for i, p := range c.ports {
+		port := int32(i)
+		if p.Managed() {
+			continue
+		}
+		home, on := &c.snap.Bridges[c.bridge[port]], &c.snap.Bridges[c.on[port]]
+		oldMode, keepsMode := p.ExternalIDs[keySavedMode]
+		keepsMode = keepsMode && vlanModes[oldMode]
+		_, keepsBridge := p.ExternalIDs[keySavedBridge]
+		d := c.deliveryTo(port)
+		tap := d != nil && d.tier == TierHub
 		switch {
-		case at >= 0 && (borrowed || !carriesTags(p, groups[at].strip)):
-			if !borrowed {
-				saved = p.VLANMode
-			}
-			for _, o := range groups[at].sessions {
+		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):
+			continue // it stays for a session that cannot be compiled, or has no home
+		case d == nil && on == home && c.isDest[port] && !keepsBridge:
+			continue // it waits
+		case !keepsMode && !keepsBridge && !tap && (d == nil || carriesTags(p, d.strip)):
+			continue // it is as it should be
+		}
+		row := Row{Table: TablePort, Bridge: home.Name, Name: p.Name, UUID: p.UUID, Tier: TierDirect, Columns: map[string]Value{}}
+		var ids Value
+		if d != nil {
+			row.Tier = d.tier
+			for _, o := range d.sessions {
 				row.Sessions = append(row.Sessions, o.Name)
 			}
 			slices.Sort(row.Sessions)
-			original := *p
-			original.VLANMode = saved
-			if carriesTags(&original, groups[at].strip) {
-				row.Columns = restored(p, saved)
-				break
-			}
-			row.Columns = map[string]Value{
-				colVLANMode: {modeFor(groups[at].strip)},
-				colIDs:      {KeySavedPrefix + colVLANMode + "=" + saved},
-			}
-		case at < 0 && borrowed && !c.isDest[port]:
-			row.Columns = restored(p, saved)
-		default:
-			continue
 		}
+		if tap {
+			row.Bridge = d.name
+			from := home.Name
+			if home == on && home.Managed() { // its home is gone
+				from = p.ExternalIDs[keySavedBridge]
+			}
+			ids = append(ids, keySavedBridge+"="+from)
+		}
+		original := *p
+		if keepsMode {
+			original.VLANMode = oldMode
+		}
+		switch {
+		case d != nil && !carriesTags(&original, d.strip):
+			row.Columns[colVLANMode] = Value{modeFor(d.strip)}
+			ids = append(ids, keySavedMode+"="+original.VLANMode)
+		case keepsMode:
+			row.Columns[colVLANMode] = restored(p, oldMode)
+		default:
+			row.Columns[colVLANMode] = textValue(p.VLANMode)
+		}
+		row.Columns[colIDs] = ids
 		rows = append(rows, row)
 	}
 	return rows
@@ -46,13 +73,13 @@ func (c *compiler) portRows(groups []*group) []Row {
 // ours.
 var vlanModes = map[string]bool{"": true, "access": true, "trunk": true, "native-tagged": true, "native-untagged": true, "dot1q-tunnel": true}
 
-// restored are the columns of a port that gets its VLAN mode back, unless
-// somebody else has given it a third one meanwhile.
-func restored(p *Port, saved string) map[string]Value {
+// restored is the VLAN mode that a port gets back, unless somebody else has
+// given it a third one meanwhile.
+func restored(p *Port, saved string) Value {
 	if p.VLANMode != modeFor(true) && p.VLANMode != modeFor(false) {
 		saved = p.VLANMode
 	}
-	return map[string]Value{colVLANMode: textValue(saved), colIDs: nil}
+	return textValue(saved)
 }
 
 // carriesTags reports whether copies that leave by the port have the tags that

@@ -5,57 +5,64 @@ import (
 	"slices"
 )
 
-// conflict finds what already outputs to the wanted destination with another
-// treatment: of two mirrors with one output only one is in force (OVS 3.1).
-func (c *compiler) conflict(groups []*group, want *group, name string) *Refusal {
+// refuseDirect finds what already outputs to the wanted destination on one of
+// the session's bridges, by mirrors that are not of its delivery: another session
+// (of RSPAN, where each bridge stands for itself), somebody else's, or those of a
+// session that cannot be compiled.
+func (c *compiler) refuseDirect(want *delivery) *Refusal {
+	o := want.sessions[len(want.sessions)-1]
+	t := want.direct()
 	refuse := func(field, other, theirs, ours string) *Refusal {
-		return &Refusal{
-			Session: name, Field: field, Tier: TierFlow,
-			Problem: fmt.Sprintf("%s already sends %s to the same destination and this session wants %s: that needs the flow tier, which this version of spanctl does not have", other, theirs, ours),
-			Remedy:  "use the same " + field + ", or another destination",
+		return laterTier(o.Name, field, fmt.Sprintf("%s already sends %s to the same destination and this session wants %s", other, theirs, ours),
+			"use the same "+field+", or another destination")
+	}
+	if t.port >= 0 {
+		if on := &c.snap.Bridges[c.on[t.port]]; c.on[t.port] != c.bridge[t.port] && c.keepsTap(on) {
+			return &Refusal{
+				Session: o.Name, Field: "destinations[0]", Remedy: "use another destination, or mend that session",
+				Problem: fmt.Sprintf("port %s is on tap bridge %s of a session that cannot be compiled: %s", c.ports[t.port].Name, on.Name, on.ExternalIDs[KeySession]),
+			}
 		}
 	}
-	for _, g := range groups {
-		if g.bridge != want.bridge || g.target != want.target {
-			continue
+	for _, b := range c.bridgesOf(o) {
+		bridge := &c.snap.Bridges[b]
+		for _, d := range c.deliveries {
+			if d.rspan() && d.targets[0] == t && d.snaplen != want.snaplen && slices.ContainsFunc(d.sessions, func(other *Outcome) bool { return slices.Contains(c.bridgesOf(other), b) }) {
+				return refuse("snaplen", fmt.Sprintf("session %q", d.sessions[0].Name), snapText(d.snaplen), snapText(want.snaplen))
+			}
 		}
-		other := fmt.Sprintf("session %q", g.sessions[0].Name)
-		if g.snaplen != want.snaplen {
-			return refuse("snaplen", other, snapText(g.snaplen), snapText(want.snaplen))
-		}
-		if g.strip != want.strip {
-			return refuse("strip_vlan", other, tagText(g.strip), tagText(want.strip))
-		}
-	}
-	bridge := &c.snap.Bridges[want.bridge]
-	for m := range bridge.Mirrors {
-		mirror := &bridge.Mirrors[m]
-		if (mirror.Managed() && !c.broken(mirror)) || !c.outputs(mirror, want.target) {
-			continue
-		}
-		other := fmt.Sprintf("foreign mirror %q of bridge %s", mirror.Name, bridge.Name)
-		if mirror.Managed() {
-			other = fmt.Sprintf("mirror %q of bridge %s", mirror.Name, bridge.Name)
-		}
-		if mirror.Filter != "" {
-			return refuse("destinations[0]", other, "filtered copies", "its own")
-		}
-		if mirror.Snaplen != want.snaplen {
-			return refuse("snaplen", other, snapText(mirror.Snaplen), snapText(want.snaplen))
-		}
-		if want.target.port >= 0 && !carriesTags(c.ports[want.target.port], want.strip) {
-			return refuse("strip_vlan", other, tagText(!want.strip), tagText(want.strip))
+		for m := range bridge.Mirrors {
+			mirror := &bridge.Mirrors[m]
+			if (mirror.Managed() && !c.broken(mirror)) || !c.outputs(mirror, t) {
+				continue
+			}
+			other := fmt.Sprintf("foreign mirror %q of bridge %s", mirror.Name, bridge.Name)
+			if mirror.Managed() {
+				other = fmt.Sprintf("mirror %q of bridge %s", mirror.Name, bridge.Name)
+			}
+			if mirror.Filter != "" {
+				return refuse("destinations[0]", other, "filtered copies", "its own")
+			}
+			if mirror.Snaplen != want.snaplen {
+				return refuse("snaplen", other, snapText(mirror.Snaplen), snapText(want.snaplen))
+			}
+			if t.port >= 0 && !carriesTags(c.ports[t.port], want.strip) {
+				return refuse("strip_vlan", other, tagText(!want.strip), tagText(want.strip))
+			}
 		}
 	}
 	return nil
 }
 
-// outputs reports whether the mirror sends to the target.
+// outputs reports whether the mirror sends to the target by itself.
 func (c *compiler) outputs(m *Mirror, t target) bool {
-	if t.port < 0 {
+	switch {
+	case t.rspan():
 		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == t.vlan
+	case t.tunnel != nil:
+		return m.OutputPort == t.tunnel.name
 	}
-	return m.OutputPort == c.ports[t.port].Name
+	return t.port >= 0 && m.OutputPort == c.ports[t.port].Name
 }
 
 func snapText(n int) string {

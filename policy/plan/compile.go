@@ -23,7 +23,7 @@ type Desired struct {
 // the time now. Sessions that cannot be compiled keep the rows that they have
 // and hurt no other session; their Outcome says why.
 func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
-	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap}
+	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}}
 	for _, name := range intent.Names() {
 		c.outcomes = append(c.outcomes, newOutcome(name, intent[name], now))
 	}
@@ -35,11 +35,17 @@ func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	for _, g := range groups {
 		d.Rows = append(d.Rows, g.rows...)
 	}
-	d.Rows = append(d.Rows, c.keptRows(groups)...)
-	d.Rows = append(d.Rows, c.portRows(groups)...)
+	for _, delivery := range c.deliveries {
+		if delivery.tier == TierHub {
+			d.Rows = append(d.Rows, c.tapRows(delivery, groups)...)
+		}
+	}
+	d.Rows = append(d.Rows, c.portRows()...)
+	d.Rows = append(d.Rows, c.keptRows(groups, d.Rows)...)
 	for name, w := range intent {
 		d.Rows = append(d.Rows, intentRow(name, w.Raw))
 	}
+	c.conclude()
 	slices.SortFunc(d.Outcomes, func(a, b *Outcome) int { return cmp.Compare(a.Name, b.Name) })
 	sortRows(d.Rows)
 	d.Warnings = c.warnings(groups)
@@ -52,8 +58,13 @@ func intentRow(name, raw string) Row {
 
 type compiler struct {
 	*selector
-	snap     *Snapshot
-	outcomes []*Outcome
+	snap       *Snapshot
+	outcomes   []*Outcome
+	tunnels    map[string]*tunnel // by name
+	deliveries []*delivery
+	// leaks are where packets of the deliveries' tunnels can enter source bridges.
+	leaks []leak
+	roots []int32 // see joined
 }
 
 // order puts the sessions in the order in which they claim destinations and
@@ -69,7 +80,8 @@ func (c *compiler) order() {
 		for m := range c.snap.Bridges[b].Mirrors {
 			if mirror := &c.snap.Bridges[b].Mirrors[m]; mirror.Managed() {
 				for _, name := range mirror.Sessions() {
-					if o := wanted[name]; o != nil && o.target != nil && o.Session.Snaplen == mirror.Snaplen && c.outputs(mirror, *o.target) {
+					if o := wanted[name]; o != nil && o.Session != nil && o.Session.Snaplen == mirror.Snaplen &&
+						slices.ContainsFunc(o.targets, func(t target) bool { return c.outputs(mirror, t) }) {
 						installed[name] = true
 					}
 				}
@@ -97,29 +109,31 @@ func (c *compiler) findTargets() {
 		}
 		if list := needs(o.Session); len(list) > 0 {
 			o.refuse(refuseNeeds(o.Name, list)...)
-			o.Tier = list[0].tier
-			for _, n := range list {
-				if n.tier == TierFlow {
-					o.Tier = TierFlow
-				}
+			o.Tier = TierFlow
+		}
+		present := 0
+		for i := range o.Session.Destinations {
+			t, awaited, refusal := c.locate(o.Name, i, &o.Session.Destinations[i])
+			if t.port >= 0 {
+				c.isDest[t.port] = true // also if the session is refused
+			}
+			if refusal == nil && slices.Contains(o.targets, t) {
+				refusal = &Refusal{Session: o.Name, Field: fmt.Sprintf("destinations[%d]", i), Problem: "is the same as another of this session's destinations", Remedy: "remove one"}
+			}
+			if refusal != nil {
+				o.refuse(refusal)
+			}
+			o.targets = append(o.targets, t)
+			o.awaited = append(o.awaited, awaited)
+			if t.absent == "" {
+				present++
 			}
 		}
-		for i := range o.Session.Destinations {
-			target, awaited, refusal := c.locate(o.Name, &o.Session.Destinations[i])
-			if target != nil && target.port >= 0 {
-				c.isDest[target.port] = true
-			}
-			if o.State == StateRefused {
-				continue // its destinations are no sources all the same
-			}
-			switch {
-			case refusal != nil:
-				o.refuse(refusal)
-			case target == nil:
-				o.is(StateWaiting, awaited)
-			default:
-				o.target = target
-			}
+		if o.State == StateActive && present == 0 {
+			o.is(StateWaiting, strings.Join(o.awaited, "; "))
+		}
+		if o.State != StateRefused {
+			o.Places = c.places(o)
 		}
 	}
 	for port := range c.ports {
@@ -141,8 +155,7 @@ func (c *compiler) outputOfOthers(port int32) bool {
 	return false
 }
 
-// findSources evaluates the sources of the sessions that can copy, and refuses
-// those whose sources the direct tier cannot reach.
+// findSources evaluates the sources of the sessions that can copy.
 func (c *compiler) findSources() {
 	for _, o := range c.outcomes {
 		if o.State != StateActive && o.State != StateWaiting {
@@ -155,27 +168,19 @@ func (c *compiler) findSources() {
 		case o.State == StateWaiting:
 		case len(o.selected.list) == 0:
 			o.is(StateWaiting, "no source is present")
-		case o.target.port < 0:
-			o.Destination = fmt.Sprintf("vlan %d", o.target.vlan)
-		default:
-			here := c.bridge[o.target.port]
-			o.Bridge, o.Destination = c.snap.Bridges[here].Name, c.ports[o.target.port].Name
-			var elsewhere []string
-			for _, s := range o.selected.list {
-				if b := c.bridge[s.port]; b != here {
-					if name := c.snap.Bridges[b].Name; !slices.Contains(elsewhere, name) {
-						elsewhere = append(elsewhere, name)
-					}
-				}
-			}
-			if len(elsewhere) > 0 {
-				o.Tier = TierHub
-				o.refuse(&Refusal{
-					Session: o.Name, Field: "sources", Tier: TierHub,
-					Problem: fmt.Sprintf("ports of bridge %s and a destination on bridge %s need the hub tier, which this version of spanctl does not have",
-						strings.Join(elsewhere, ", "), o.Bridge),
-					Remedy: "select with bridge: " + o.Bridge,
-				})
+		}
+	}
+}
+
+// conclude says of the sessions that can copy how they do.
+func (c *compiler) conclude() {
+	for _, d := range c.deliveries {
+		for _, o := range d.sessions {
+			o.Tier, o.Destination, o.delivery = d.tier, labels(o.Places), d
+			if d.tier == TierHub {
+				o.Bridge = d.name
+			} else {
+				o.Bridge = o.Places[0].Bridge
 			}
 		}
 	}
@@ -187,9 +192,12 @@ func (c *compiler) broken(m *Mirror) bool {
 	return m.Managed() && len(c.brokenSessions(m)) > 0
 }
 
-func (c *compiler) brokenSessions(m *Mirror) []string {
+func (c *compiler) brokenSessions(m *Mirror) []string { return c.brokenAmong(m.Sessions()) }
+
+// brokenAmong are those of the sessions that cannot be compiled.
+func (c *compiler) brokenAmong(sessions []string) []string {
 	var names []string
-	for _, name := range m.Sessions() {
+	for _, name := range sessions {
 		if slices.ContainsFunc(c.outcomes, func(o *Outcome) bool {
 			return o.Name == name && (o.State == StateInvalid || o.State == StateRefused)
 		}) {
@@ -202,19 +210,44 @@ func (c *compiler) brokenSessions(m *Mirror) []string {
 // kept reports whether a broken mirror stays as it is: no group takes its
 // selection in.
 func (c *compiler) kept(b int32, m *Mirror, groups []*group) bool {
-	return c.broken(m) && !slices.ContainsFunc(groups, func(g *group) bool { return g.bridge == b && c.outputs(m, g.target) })
+	return c.broken(m) && !slices.ContainsFunc(groups, func(g *group) bool { return g.bridge == b && c.groupOutputs(m, g) })
 }
 
-// keptRows are the rows that stay as they are.
-func (c *compiler) keptRows(groups []*group) []Row {
+// keptRows are the rows of sessions that cannot be compiled, which stay as they
+// are: mirrors, and the tap bridges and ports of ours that no row in desired is.
+func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 	var rows []Row
+	keep := func(row Row) {
+		if len(c.brokenAmong(row.Sessions)) > 0 &&
+			!slices.ContainsFunc(desired, func(r Row) bool { return r.key() == row.key() }) {
+			rows = append(rows, row)
+		}
+	}
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
+		if bridge.Managed() {
+			keep(bridgeRow(bridge))
+		}
+		for p := range bridge.Ports {
+			if port := &bridge.Ports[p]; port.Managed() {
+				keep(ownPortRow(bridge, port))
+			}
+		}
 		for m := range bridge.Mirrors {
-			if c.kept(int32(b), &bridge.Mirrors[m], groups) {
-				rows = append(rows, mirrorRow(bridge, &bridge.Mirrors[m], c.snap.MirrorFilter))
+			mirror := &bridge.Mirrors[m]
+			if bridge.Managed() {
+				keep(mirrorRow(bridge, mirror, c.snap.MirrorFilter))
+			} else if c.kept(int32(b), mirror, groups) {
+				rows = append(rows, mirrorRow(bridge, mirror, c.snap.MirrorFilter))
 			}
 		}
 	}
 	return rows
+}
+
+// keepsTap reports whether the bridge is a tap bridge that stays as it is for a
+// session that cannot be compiled.
+func (c *compiler) keepsTap(b *Bridge) bool {
+	return b.Managed() && len(c.brokenAmong(splitNames(b.ExternalIDs[KeySession]))) > 0 &&
+		!slices.ContainsFunc(c.deliveries, func(d *delivery) bool { return d.tier == TierHub && d.name == b.Name })
 }

@@ -9,21 +9,50 @@ import (
 	"spanctl/policy"
 )
 
-// A target is where a session's copies go on one host: a local port, or an
-// RSPAN VLAN of every source's own bridge.
+// A target is where copies go on one host: a local port, a tunnel, an RSPAN
+// VLAN of every source's own bridge, or a destination that is not present.
 type target struct {
-	port int32 // -1 for RSPAN
-	vlan int   // 0 for a port
+	port   int32 // -1 for all but a port
+	vlan   int   // 0 for all but RSPAN
+	tunnel *tunnel
+	absent string // how the policy names it
 }
 
-// locate finds a session's only destination. It returns no target, and says
-// what is awaited, while the destination is not present.
-func (x *portIndex) locate(name string, d *policy.Destination) (t *target, awaited string, refusal *Refusal) {
-	if d.VLAN != 0 {
-		return &target{port: -1, vlan: d.VLAN}, "", nil
+func (t target) rspan() bool { return t.vlan != 0 }
+
+// locate finds a session's destination number i. Its target is absent while the
+// destination is; awaited then says what is awaited.
+func (c *compiler) locate(name string, i int, d *policy.Destination) (t target, awaited string, refusal *Refusal) {
+	t.port = -1
+	refuse := func(field, problem, remedy string) (target, string, *Refusal) {
+		return t, "", &Refusal{Session: name, Field: fmt.Sprintf("destinations[%d]%s", i, field), Problem: problem, Remedy: remedy}
 	}
-	refuse := func(field, problem, remedy string) (*target, string, *Refusal) {
-		return nil, "", &Refusal{Session: name, Field: "destinations[0]" + field, Problem: problem, Remedy: remedy}
+	switch what := describeDestination(d); {
+	case d.VLAN != 0:
+		t.vlan = d.VLAN
+		return t, "", nil
+	case d.ERSPAN != nil || d.GRE != nil || d.VXLAN != nil || d.Geneve != nil:
+		t.tunnel = c.tunnel(d)
+		return t, "", nil
+	default:
+		port, awaited, wrong := c.locatePort(what, d)
+		switch {
+		case wrong != nil:
+			return refuse(wrong.Field, wrong.Problem, wrong.Remedy)
+		case port < 0:
+			t.absent = what
+			return t, awaited, nil
+		}
+		t.port = port
+		return t, "", nil
+	}
+}
+
+// locatePort finds the port of a local destination, -1 if it is not present.
+// The field of its refusal is that within the destination.
+func (x *portIndex) locatePort(what string, d *policy.Destination) (port int32, awaited string, refusal *Refusal) {
+	refuse := func(field, problem, remedy string) (int32, string, *Refusal) {
+		return -1, "", &Refusal{Field: field, Problem: problem, Remedy: remedy}
 	}
 	var found []int32
 	x.each(conditionsOf(d.Interface, d.VM, "", d.ExternalIDs), func(port int32) {
@@ -31,20 +60,19 @@ func (x *portIndex) locate(name string, d *policy.Destination) (t *target, await
 			found = append(found, port)
 		}
 	})
-	what := describeDestination(d)
 	if len(found) == 0 {
-		return nil, what + " is not present", nil
+		return -1, what + " is not present", nil
 	}
-	port := found[0]
+	port = found[0]
 	switch {
 	case d.VM != "" && len(x.guestsOf(found, d.VM)) > 1:
 		return refuse(".vm", fmt.Sprintf("%s is several guests: %s", what, strings.Join(x.guestsOf(found, d.VM), ", ")), "name one")
 	case d.NIC != nil:
 		if *d.NIC >= len(found) {
-			return nil, fmt.Sprintf("%s has no NIC %d: it has %d", what, *d.NIC, len(found)), nil
+			return -1, fmt.Sprintf("vm %s has no NIC %d: it has %d", d.VM, *d.NIC, len(found)), nil
 		}
 		if at := slices.IndexFunc(found, func(p int32) bool { return x.ofport(p) <= 0 }); at >= 0 && len(found) > 1 {
-			return nil, fmt.Sprintf("%s: the NICs are ordered by ofport, and %s has none", what, x.ports[found[at]].Name), nil
+			return -1, fmt.Sprintf("%s: the NICs are ordered by ofport, and %s has none", what, x.ports[found[at]].Name), nil
 		}
 		slices.SortStableFunc(found, func(a, b int32) int { return cmp.Compare(x.ofport(a), x.ofport(b)) })
 		port = found[*d.NIC]
@@ -71,7 +99,7 @@ func (x *portIndex) locate(name string, d *policy.Destination) (t *target, await
 		return refuse(".dedicated", fmt.Sprintf("port %s is %s: as a destination it carries nothing but copies", p.Name, kind),
 			"set dedicated: true if that is meant, or "+KeyRole+"=guest on its Interface if it is a guest's port")
 	}
-	return &target{port: port}, "", nil
+	return port, "", nil
 }
 
 func (x *portIndex) ofport(port int32) int {
@@ -115,13 +143,12 @@ func describeDestination(d *policy.Destination) string {
 		return fmt.Sprintf("vlan %d", d.VLAN)
 	case d.Interface != "":
 		return "interface " + d.Interface
+	case d.VM != "" && d.NIC != nil:
+		return fmt.Sprintf("vm %s nic %d", d.VM, *d.NIC)
 	case d.VM != "":
 		return "vm " + d.VM
+	case d.ExternalIDs != nil:
+		return "external_ids " + strings.Join(mapValue(d.ExternalIDs), ",")
 	}
-	pairs := make([]string, 0, len(d.ExternalIDs))
-	for k, v := range d.ExternalIDs {
-		pairs = append(pairs, k+"="+v)
-	}
-	slices.Sort(pairs)
-	return "external_ids " + strings.Join(pairs, ",")
+	return newTunnel(d).text
 }

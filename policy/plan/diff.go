@@ -39,32 +39,34 @@ type Change struct {
 
 // Diff returns the changes that make rows of current into those of desired,
 // sorted as rows are. Equal inputs need no change. Of several current rows
-// with one key all but the first are removed.
+// with one key those that no desired row is are removed.
 func Diff(current, desired []Row) []Change {
-	byKey := map[rowKey]*Row{}
-	var extra []*Row
+	byKey := map[rowKey][]*Row{}
 	for i := range current {
-		if r := &current[i]; byKey[r.key()] == nil {
-			byKey[r.key()] = r
-		} else {
-			extra = append(extra, r)
-		}
+		byKey[current[i].key()] = append(byKey[current[i].key()], &current[i])
 	}
-	var missing []*Row
 	var changes []Change
+	// A desired row is the current one of its key that is the same row, else one
+	// that needs no change, else any.
+	match := func(missing []*Row, same func(have, want *Row) bool) []*Row {
+		return slices.DeleteFunc(missing, func(want *Row) bool {
+			at := slices.IndexFunc(byKey[want.key()], func(have *Row) bool { return same(have, want) })
+			if at < 0 {
+				return false
+			}
+			changes = append(changes, update(byKey[want.key()][at], want)...)
+			byKey[want.key()] = slices.Delete(byKey[want.key()], at, at+1)
+			return true
+		})
+	}
+	missing := make([]*Row, len(desired))
 	for i := range desired {
-		want := &desired[i]
-		have, ok := byKey[want.key()]
-		if !ok {
-			missing = append(missing, want)
-			continue
-		}
-		delete(byKey, want.key())
-		changes = append(changes, update(have, want)...)
+		missing[i] = &desired[i]
 	}
-	for _, r := range byKey {
-		extra = append(extra, r)
-	}
+	missing = match(missing, func(have, want *Row) bool { return want.UUID != "" && have.UUID == want.UUID })
+	missing = match(missing, func(have, want *Row) bool { return len(update(have, want)) == 0 })
+	missing = match(missing, func(have, want *Row) bool { return true })
+	extra := slices.Concat(slices.Collect(maps.Values(byKey))...)
 	slices.SortFunc(extra, func(a, b *Row) int { return cmp.Or(compareRows(a, b), cmp.Compare(a.UUID, b.UUID)) })
 	for _, want := range missing {
 		at := slices.IndexFunc(extra, func(have *Row) bool { return renamed(have, want) })
@@ -125,6 +127,9 @@ func update(have, want *Row) []Change {
 	if have.Name != want.Name {
 		c.Columns[colName] = Delta{Old: Value{have.Name}, New: Value{want.Name}}
 	}
+	if have.Bridge != want.Bridge {
+		c.Columns[colBridge] = Delta{Old: Value{have.Bridge}, New: Value{want.Bridge}}
+	}
 	if len(c.Columns) == 0 {
 		return nil
 	}
@@ -137,7 +142,7 @@ func Patch(rows []Row, changes []Change) []Row {
 	result := slices.Clone(rows)
 	for _, c := range changes {
 		at := slices.IndexFunc(result, func(r Row) bool {
-			return r.Table == c.Table && r.Bridge == c.Bridge && r.UUID == c.UUID && (c.UUID != "" || r.Name == c.Name)
+			return r.Table == c.Table && r.Bridge == c.from() && r.UUID == c.UUID && (c.UUID != "" || r.Name == c.Name)
 		})
 		switch {
 		case c.Action == Create:
@@ -152,9 +157,9 @@ func Patch(rows []Row, changes []Change) []Row {
 		default:
 			row := &result[at]
 			row.Columns = maps.Clone(row.Columns)
-			row.Name, row.Sessions, row.Tier = c.Name, c.Sessions, c.Tier
+			row.Bridge, row.Name, row.Sessions, row.Tier = c.Bridge, c.Name, c.Sessions, c.Tier
 			for col, d := range c.Columns {
-				if col != colName {
+				if col != colName && col != colBridge {
 					row.Columns[col] = d.New
 				}
 			}
@@ -164,7 +169,15 @@ func Patch(rows []Row, changes []Change) []Row {
 	return result
 }
 
-var tableOrder = map[Table]int{TableIntent: 0, TablePort: 1, TableMirror: 2}
+// from is the bridge that the row is on before the change.
+func (c *Change) from() string {
+	if moved, ok := c.Columns[colBridge]; ok {
+		return moved.Old[0]
+	}
+	return c.Bridge
+}
+
+var tableOrder = map[Table]int{TableIntent: 0, TableBridge: 1, TablePort: 2, TableMirror: 3}
 
 func compareRows(a, b *Row) int {
 	return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))

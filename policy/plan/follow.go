@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strconv"
 )
@@ -18,17 +16,21 @@ import (
 // anybody else is touched.
 //
 // The turn is removed only when the bridge has no mirror of ours any more, by a
-// later plan than the one that removes the last: OVS flushes the bridge's MAC
-// table if a port goes that a mirror selects, as select_all does, and production
-// floods (ofproto-dpif, mbridge_unregister_bundle).
+// later plan than the one that removes the last; see removable.
 func follow(snap *Snapshot, changes []Change) []Change {
 	var result []Change
+	moves := func(on string) bool {
+		return slices.ContainsFunc(changes, func(c Change) bool { return c.Table == TableMirror && c.Bridge == on && c.movesPackets() })
+	}
+	// What crosses a tap bridge entered by a source bridge.
+	tapMoved := slices.ContainsFunc(snap.Bridges, func(b Bridge) bool { return b.Managed() && moves(b.Name) })
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
-		moved := slices.ContainsFunc(changes, func(c Change) bool {
-			return c.Table == TableMirror && c.Bridge == bridge.Name && c.movesPackets()
-		})
+		if bridge.Managed() {
+			continue
+		}
 		mirrored := slices.ContainsFunc(bridge.Mirrors, func(m Mirror) bool { return m.Managed() })
+		moved := moves(bridge.Name) || tapMoved && mirrored
 		turn := findTurn(bridge)
 		row := Row{Table: TablePort, Bridge: bridge.Name, Name: turnName(bridge), Tier: TierDirect}
 		var step []Change
@@ -55,11 +57,32 @@ func follow(snap *Snapshot, changes []Change) []Change {
 	return result
 }
 
-// Tidy returns of a plan only the removal of turns that are no longer needed.
+// removable reports whether the port may be removed from the bridge now: OVS
+// flushes the bridge's MAC table if a port goes that a mirror selects, as
+// select_all does, and production floods (ofproto-dpif, mbridge_unregister_bundle).
+// A mirror that outputs to the port goes with it, and flushes nothing.
+func removable(bridge *Bridge, port string) bool {
+	return !slices.ContainsFunc(bridge.Mirrors, func(m Mirror) bool { return m.Managed() && m.SelectAll && m.OutputPort != port })
+}
+
+// postpone leaves out the removal of patch ends from source bridges that would
+// flush a MAC table. They are parked and pass nothing, and go with a later plan.
+func postpone(snap *Snapshot, changes []Change) []Change {
+	return slices.DeleteFunc(changes, func(c Change) bool {
+		if c.Table != TablePort || c.Action != Delete {
+			return false
+		}
+		bridge := snap.Bridge(c.Bridge)
+		return !bridge.Managed() && !removable(bridge, c.Name)
+	})
+}
+
+// Tidy returns of a plan only the removal of ports that have become superfluous
+// by the plan before it.
 func (p *Plan) Tidy() *Plan {
 	tidy := *p
 	tidy.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
-		return c.Reason != ReasonFollow || c.Action != Delete
+		return c.Table != TablePort || c.Action != Delete
 	})
 	return &tidy
 }
@@ -82,10 +105,7 @@ func findTurn(bridge *Bridge) *Port {
 	return nil
 }
 
-func turnName(bridge *Bridge) string {
-	sum := sha256.Sum256([]byte(bridge.Name))
-	return "spanctl-" + hex.EncodeToString(sum[:3])
-}
+func turnName(bridge *Bridge) string { return shortName(bridge.Name) }
 
 // turnColumns describe a patch port that passes nothing: it has no peer, and
 // it is parked, so that nothing is flooded to it.

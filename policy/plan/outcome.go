@@ -33,18 +33,47 @@ type Outcome struct {
 	Refusals []*Refusal
 	// Notes are what the user should know about a session that compiles.
 	Notes []string
-	// Bridge and Destination are where copies go: a Port, or an RSPAN VLAN
-	// (Bridge is then empty). Both are empty while the destination is absent.
+	// Places are the destinations, in the policy's order.
+	Places []Place
+	// Bridge is where copies go: the bridge of a local destination, or the tap
+	// bridge; it is empty for an RSPAN VLAN. Destination names the places. Both are
+	// empty unless the session copies.
 	Bridge, Destination string
 
 	changed  bool
 	index    *portIndex
 	selected selection
-	target   *target
+	targets  []target
+	awaited  []string // by target; empty for those that are present
+	delivery *delivery
+	// listed are the bridges on which sources are listed by what they send alone,
+	// against feedback, silent the ports that are then no sources.
+	listed map[int32]bool
+	silent map[int32]bool
+}
+
+// A Place is where one destination of a session is.
+type Place struct {
+	// Name is what the policy says, of a tunnel in short.
+	Name string
+	// Port is the Port that copies leave by, empty for an RSPAN VLAN and while
+	// the destination is absent; Bridge is its home, empty for all but a local port.
+	Port, Bridge string
+	// Absent says what is awaited, empty for a destination that is present.
+	Absent string
 }
 
 // SourceCount is how many ports are present and wanted.
-func (o *Outcome) SourceCount() int { return len(o.selected.list) }
+func (o *Outcome) SourceCount() int { return len(o.selected.list) - len(o.silent) }
+
+// sources calls yield with each port that is present and wanted.
+func (o *Outcome) sources(yield func(source)) {
+	for _, s := range o.selected.list {
+		if !o.silent[s.port] {
+			yield(s)
+		}
+	}
+}
 
 func (o *Outcome) is(state State, reason string) {
 	o.State, o.Reason = state, reason

@@ -50,14 +50,15 @@ func (p *Plan) Refused(names []string) error {
 // Make compiles the intent and compares the result with the snapshot.
 func Make(snap *Snapshot, intent Intent, now time.Time) *Plan {
 	desired := Compile(snap, intent, now)
-	changes := Diff(current(snap, desired.Rows), desired.Rows)
+	changes := postpone(snap, Diff(current(snap, desired.Rows), desired.Rows))
 	explain(changes, intent, desired.Outcomes)
 	changes = append(changes, follow(snap, changes)...)
 	return &Plan{Base: snap, Changes: changes, Outcomes: desired.Outcomes, Warnings: desired.Warnings}
 }
 
 // current returns the rows of a snapshot that plans may change: the stored
-// intent, our mirrors, and of the foreign ports those that desired sets.
+// intent, our tap bridges, ports (but turns, see follow) and mirrors, and of the
+// foreign ports those that desired sets.
 func current(snap *Snapshot, desired []Row) []Row {
 	var rows []Row
 	for name, raw := range snap.Intent {
@@ -65,6 +66,15 @@ func current(snap *Snapshot, desired []Row) []Row {
 	}
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
+		if bridge.Managed() {
+			rows = append(rows, bridgeRow(bridge))
+		}
+		turn := findTurn(bridge)
+		for p := range bridge.Ports {
+			if port := &bridge.Ports[p]; port.Managed() && port != turn {
+				rows = append(rows, ownPortRow(bridge, port))
+			}
+		}
 		for m := range bridge.Mirrors {
 			if bridge.Mirrors[m].Managed() {
 				rows = append(rows, mirrorRow(bridge, &bridge.Mirrors[m], snap.MirrorFilter))
@@ -73,8 +83,9 @@ func current(snap *Snapshot, desired []Row) []Row {
 	}
 	for i := range desired {
 		if want := &desired[i]; want.Table == TablePort {
-			bridge := snap.Bridge(want.Bridge)
-			rows = append(rows, portRow(bridge, bridge.Port(want.Name)))
+			if bridge, port := snap.portAnywhere(want.Name); port != nil && !port.Managed() {
+				rows = append(rows, borrowedRow(bridge.Name, port))
+			}
 		}
 	}
 	sortRows(rows)

@@ -8,11 +8,13 @@ import (
 )
 
 // A portIndex is a snapshot's ports in one list, bridge after bridge and each
-// bridge's by name, with their roles and the look-ups that selectors need.
+// bridge's by name, with their roles and the look-ups that selectors need. A
+// borrowed port is listed with the bridge that it came from: its home.
 type portIndex struct {
 	snap   *Snapshot
 	ports  []*Port
 	bridge []int32 // of each port, in snap.Bridges
+	on     []int32 // likewise, where the port is now
 	roles  []policy.Role
 	first  []int32            // of each bridge, its first port; one more at the end
 	sorted map[string][]entry // by field, built on first use
@@ -33,20 +35,52 @@ func newPortIndex(snap *Snapshot) *portIndex {
 		snap:   snap,
 		ports:  make([]*Port, 0, n),
 		bridge: make([]int32, 0, n),
+		on:     make([]int32, 0, n),
 		roles:  make([]policy.Role, 0, n),
 		sorted: map[string][]entry{},
 	}
+	type visitor struct {
+		port *Port
+		on   int32
+	}
+	visitors := map[int32][]visitor{} // by home
 	for b := range snap.Bridges {
-		x.first = append(x.first, int32(len(x.ports)))
 		for p := range snap.Bridges[b].Ports {
-			port := &snap.Bridges[b].Ports[p]
+			if port := &snap.Bridges[b].Ports[p]; snap.Bridges[b].Managed() && !port.Managed() {
+				if home := snap.bridgeIndex(port.ExternalIDs[keySavedBridge]); home >= 0 {
+					visitors[int32(home)] = append(visitors[int32(home)], visitor{port, int32(b)})
+				}
+			}
+		}
+	}
+	for b := range snap.Bridges {
+		tap := snap.Bridges[b].Managed()
+		x.first = append(x.first, int32(len(x.ports)))
+		add := func(port *Port, on int32) {
 			role := roleOf(port)
-			if port.Managed() {
+			if port.Managed() || tap {
 				role = roleNone
 			}
 			x.ports = append(x.ports, port)
 			x.bridge = append(x.bridge, int32(b))
+			x.on = append(x.on, on)
 			x.roles = append(x.roles, role)
+		}
+		away := visitors[int32(b)]
+		slices.SortFunc(away, func(v, w visitor) int { return strings.Compare(v.port.Name, w.port.Name) })
+		for p := range snap.Bridges[b].Ports {
+			port := &snap.Bridges[b].Ports[p]
+			for len(away) > 0 && away[0].port.Name < port.Name {
+				add(away[0].port, away[0].on)
+				away = away[1:]
+			}
+			if tap && !port.Managed() && snap.bridgeIndex(port.ExternalIDs[keySavedBridge]) >= 0 {
+				continue // it is listed at home
+			}
+			add(port, int32(b))
+		}
+		for _, v := range away {
+			add(v.port, v.on)
 		}
 	}
 	x.first = append(x.first, int32(len(x.ports)))

@@ -22,6 +22,7 @@ const (
 	ReasonDrift    Reason = "drift"
 	ReasonOrphan   Reason = "orphan"
 	ReasonTags     Reason = "vlan-tags"
+	ReasonBorrow   Reason = "borrow"
 	ReasonGiveBack Reason = "give-back"
 	ReasonFollow   Reason = "running-connections"
 )
@@ -38,9 +39,13 @@ func explain(changes []Change, intent Intent, outcomes []*Outcome) {
 		case TableIntent:
 			c.Reason, c.Detail = explainIntent(c)
 		case TablePort:
-			c.Reason, c.Detail = explainPort(c)
-		case TableMirror:
-			c.Reason, c.Detail = explainMirror(c, intent, byName)
+			if _, ours := c.Columns[colType]; !ours && !c.ours() {
+				c.Reason, c.Detail = explainPort(c)
+				break
+			}
+			c.Reason, c.Detail = explainRow(c, intent, byName)
+		case TableBridge, TableMirror:
+			c.Reason, c.Detail = explainRow(c, intent, byName)
 		}
 	}
 }
@@ -55,8 +60,17 @@ func explainIntent(c *Change) (Reason, string) {
 	return ReasonChanged, "session changed"
 }
 
+// ours reports whether the row that changes is one that spanctl made.
+func (c *Change) ours() bool { return strings.HasPrefix(c.Name, "spanctl-") }
+
 func explainPort(c *Change) (Reason, string) {
 	mode := c.Columns[colVLANMode]
+	if moved, ok := c.Columns[colBridge]; ok {
+		if slices.ContainsFunc(c.Columns[colIDs].New, func(atom string) bool { return strings.HasPrefix(atom, keySavedBridge+"=") }) {
+			return ReasonBorrow, "borrowed from bridge " + moved.Old[0] + ", which is kept in external_ids: copies come by the tap bridge"
+		}
+		return ReasonGiveBack, "given back to bridge " + moved.New[0]
+	}
 	if len(c.Sessions) == 0 || len(c.Columns[colIDs].New) == 0 {
 		return ReasonGiveBack, "destination no longer: the port gets its own VLAN mode back"
 	}
@@ -66,7 +80,7 @@ func explainPort(c *Change) (Reason, string) {
 	return ReasonTags, "copies keep the tags they had; the old mode is kept in external_ids"
 }
 
-func explainMirror(c *Change, intent Intent, byName map[string]*Outcome) (Reason, string) {
+func explainRow(c *Change, intent Intent, byName map[string]*Outcome) (Reason, string) {
 	for _, name := range c.Sessions {
 		w, ok := intent[name]
 		if !ok {
@@ -101,6 +115,9 @@ func explainMirror(c *Change, intent Intent, byName map[string]*Outcome) (Reason
 		}
 	}
 	for col, d := range c.Columns {
+		if c.Table != TableMirror && col == colIDs && len(c.Columns) == 1 {
+			return ReasonChanged, "serves other sessions"
+		}
 		gone := col == colOutputPort && len(d.Old) == 0 // the Port was deleted under it
 		if col != colSelectSrc && col != colSelectDst && !gone {
 			return ReasonDrift, "not as spanctl left it"

@@ -15,11 +15,13 @@ type Table string
 // The tables that plans write. TableIntent stands for the keys of
 // Open_vSwitch.external_ids that hold sessions, one row a session. A row of
 // TablePort describes the Port and its one Interface, whose columns are
-// prefixed "interface.".
+// prefixed "interface."; one of TableBridge has an internal port of its name
+// with it.
 const (
 	TableIntent Table = "session"
-	TableMirror Table = "Mirror"
+	TableBridge Table = "Bridge"
 	TablePort   Table = "Port"
+	TableMirror Table = "Mirror"
 )
 
 // A Value is the content of a column as sorted text atoms: a scalar is one
@@ -46,11 +48,25 @@ type rowKey struct {
 	bridge, name string
 }
 
-func (r *Row) key() rowKey { return rowKey{r.Table, r.Bridge, r.Name} }
+// key is what makes the row the same one before and after. Mirrors are known
+// by their bridge and name. The names of Ports and Bridges are unique, and a Port
+// may move: its bridge is one of its columns.
+func (r *Row) key() rowKey {
+	if r.Table == TableMirror {
+		return rowKey{r.Table, r.Bridge, r.Name}
+	}
+	return rowKey{r.Table, "", r.Name}
+}
 
-// Column names of Mirror and Port, ovs-vswitchd.conf.db(5).
+// Column names of Bridge, Port, Interface and Mirror, ovs-vswitchd.conf.db(5).
+// The bridge of a Port is shown as a column of it.
 const (
 	colName       = "name"
+	colBridge     = "bridge"
+	colDatapath   = "datapath_type"
+	colFailMode   = "fail_mode"
+	colFloodVLANs = "flood_vlans"
+	colOther      = "other_config"
 	colIntent     = "intent"
 	colIDs        = "external_ids"
 	colSelectAll  = "select_all"
@@ -66,6 +82,7 @@ const (
 	colProtected  = "protected"
 	colType       = "interface.type"
 	colOptions    = "interface.options"
+	colIfaceIDs   = "interface.external_ids"
 )
 
 func boolValue(b bool) Value { return Value{strconv.FormatBool(b)} }
@@ -97,7 +114,7 @@ func rangesValue(r policy.Ranges) Value {
 func idsValue(ids map[string]string) Value {
 	var v Value
 	for _, key := range slices.Sorted(maps.Keys(ids)) {
-		if key == KeyManaged || key == KeySession || strings.HasPrefix(key, KeySavedPrefix) {
+		if key == KeyManaged || key == KeySession || key == KeyPSKFile || strings.HasPrefix(key, KeySavedPrefix) {
 			v = append(v, key+"="+ids[key])
 		}
 	}
@@ -139,13 +156,61 @@ func mirrorRow(bridge *Bridge, m *Mirror, filter bool) Row {
 	return row
 }
 
-// portRow is an existing Port as a Row, with the columns that we may set.
-func portRow(bridge *Bridge, p *Port) Row {
+// borrowedRow is an existing foreign Port as a Row, with the columns that we
+// may set.
+func borrowedRow(bridge string, p *Port) Row {
 	return Row{
-		Table: TablePort, Bridge: bridge.Name, Name: p.Name, UUID: p.UUID,
+		Table: TablePort, Bridge: bridge, Name: p.Name, UUID: p.UUID,
 		Columns: map[string]Value{
 			colVLANMode: textValue(p.VLANMode),
 			colIDs:      idsValue(p.ExternalIDs),
 		},
 	}
+}
+
+// ownPortRow is an existing Port of ours as a Row.
+func ownPortRow(bridge *Bridge, p *Port) Row {
+	row := borrowedRow(bridge.Name, p)
+	row.Sessions, row.Tier = splitNames(p.ExternalIDs[KeySession]), TierHub
+	row.Columns[colTrunks] = rangesValue(p.Trunks)
+	row.Columns[colProtected] = boolValue(p.Protected)
+	if len(p.Interfaces) == 1 {
+		iface := &p.Interfaces[0]
+		row.Columns[colType] = textValue(iface.Type)
+		row.Columns[colOptions] = mapValue(iface.Options)
+		row.Columns[colIfaceIDs] = idsValue(iface.ExternalIDs)
+	}
+	return row
+}
+
+// bridgeRow is an existing tap bridge as a Row.
+func bridgeRow(bridge *Bridge) Row {
+	return Row{
+		Table: TableBridge, Name: bridge.Name, UUID: bridge.UUID,
+		Sessions: splitNames(bridge.ExternalIDs[KeySession]), Tier: TierHub,
+		Columns: map[string]Value{
+			colDatapath:   textValue(bridge.Datapath),
+			colFailMode:   textValue(bridge.FailMode),
+			colFloodVLANs: rangesValue(bridge.FloodVLANs),
+			colOther:      keyValue(bridge.OtherConfig, keyForwardBPDU),
+			colIDs:        idsValue(bridge.ExternalIDs),
+		},
+	}
+}
+
+// mapValue returns a map's pairs, sorted.
+func mapValue(m map[string]string) Value {
+	var v Value
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		v = append(v, key+"="+m[key])
+	}
+	return v
+}
+
+// keyValue returns one pair of a map, nothing if it is not there.
+func keyValue(m map[string]string, key string) Value {
+	if v, ok := m[key]; ok {
+		return Value{key + "=" + v}
+	}
+	return nil
 }

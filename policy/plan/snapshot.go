@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 
 	"spanctl/policy"
@@ -12,9 +14,11 @@ const (
 	KeyManaged = "spanctl-managed"
 	// KeySession names the sessions that a row serves, comma separated.
 	KeySession = "spanctl-session"
-	// KeySavedPrefix precedes the name of a column of a borrowed port; the
-	// value is what the column held before spanctl set it.
+	// KeySavedPrefix precedes the name of a column of a borrowed port, or
+	// "bridge"; the value is what it was before spanctl set it.
 	KeySavedPrefix = "spanctl-saved-"
+	// KeyPSKFile on a tunnel's Interface names the file with its IPsec key.
+	KeyPSKFile = "spanctl-psk-file"
 	// KeyRole on an Interface or Port overrides its guessed role.
 	KeyRole = "spanctl-role"
 	// KeyTag on an Interface adds it to the sources of the sessions it names,
@@ -48,6 +52,20 @@ type Snapshot struct {
 	Intent map[string]string
 	// Bridges are sorted by name.
 	Bridges []Bridge
+	// Local tells whether spanctl runs where ovs-vswitchd does: files named by
+	// policies can be read then.
+	Local bool
+	// Routes are how the host reaches the far ends of tunnels. One that is not
+	// in it has no route that is known.
+	Routes map[netip.Addr]Route
+}
+
+// A Route is how a host's packets to an address leave it.
+type Route struct {
+	// Device is the network device by which they leave.
+	Device string
+	// MTU is the device's or the route's own, 0 if unknown.
+	MTU int
 }
 
 // A Bridge is a Bridge row with its Ports (sorted by name) and its Mirrors
@@ -57,6 +75,12 @@ type Bridge struct {
 	Name    string
 	Ports   []Port
 	Mirrors []Mirror
+	// Datapath is datapath_type; empty means system, the kernel's.
+	Datapath    string
+	FailMode    string
+	FloodVLANs  policy.Ranges
+	OtherConfig map[string]string
+	ExternalIDs map[string]string
 }
 
 // A Port is a Port row with its Interfaces (sorted by name).
@@ -79,12 +103,17 @@ type Interface struct {
 	// Driver is status:driver_name, empty where the datapath gives none.
 	Driver string
 	// OFPort is 0 while unknown and -1 where the interface could not be added.
-	OFPort      int
-	MACInUse    string
-	MTU         int // 0 while unknown
-	Error       string
-	LinkState   string
-	ExternalIDs map[string]string
+	OFPort    int
+	MACInUse  string
+	MTU       int // 0 while unknown
+	Error     string
+	LinkState string
+	Options   map[string]string
+	// Egress is status:tunnel_egress_iface, the device by which a tunnel's
+	// packets leave; Carrier is status:tunnel_egress_iface_carrier. Both are
+	// empty while ovs-vswitchd has not written them.
+	Egress, Carrier string
+	ExternalIDs     map[string]string
 }
 
 // A Mirror is a Mirror row. Its selections are sorted Port names; references
@@ -106,6 +135,9 @@ type Mirror struct {
 // Managed reports whether spanctl made the row.
 func (m *Mirror) Managed() bool { return m.ExternalIDs[KeyManaged] == "true" }
 
+// Managed reports whether spanctl made the row: it is a tap bridge.
+func (b *Bridge) Managed() bool { return b.ExternalIDs[KeyManaged] == "true" }
+
 // Managed reports whether spanctl made the row.
 func (p *Port) Managed() bool { return p.ExternalIDs[KeyManaged] == "true" }
 
@@ -124,12 +156,25 @@ func (b *Bridge) Port(name string) *Port {
 
 // Bridge finds a bridge by name, nil if there is none.
 func (s *Snapshot) Bridge(name string) *Bridge {
-	for i := range s.Bridges {
-		if s.Bridges[i].Name == name {
-			return &s.Bridges[i]
-		}
+	if at := s.bridgeIndex(name); at >= 0 {
+		return &s.Bridges[at]
 	}
 	return nil
+}
+
+// bridgeIndex finds a bridge by name, -1 if there is none.
+func (s *Snapshot) bridgeIndex(name string) int {
+	return slices.IndexFunc(s.Bridges, func(b Bridge) bool { return b.Name == name })
+}
+
+// portAnywhere finds a port and the bridge that it is on, nil if there is none.
+func (s *Snapshot) portAnywhere(name string) (*Bridge, *Port) {
+	for b := range s.Bridges {
+		if p := s.Bridges[b].Port(name); p != nil {
+			return &s.Bridges[b], p
+		}
+	}
+	return nil, nil
 }
 
 func splitNames(list string) []string {

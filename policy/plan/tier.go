@@ -1,10 +1,6 @@
 package plan
 
-import (
-	"fmt"
-
-	"spanctl/policy"
-)
+import "spanctl/policy"
 
 // A Tier is how much machinery a session needs; see architecture.md.
 type Tier string
@@ -17,45 +13,33 @@ const (
 	TierFlow   Tier = "flow"
 )
 
-// A need is a policy field that direct rows cannot express.
-type need struct {
-	field, why string
-	tier       Tier
-}
+// A need is a policy field that neither mirrors nor the hub can express.
+type need struct{ field, why string }
 
-// needs lists the fields of a session that call for more than the direct tier.
+// needs lists the fields of a session that call for the flow tier.
 func needs(s *policy.Session) []need {
 	var list []need
-	add := func(present bool, field string, tier Tier, why string) {
+	add := func(present bool, field, why string) {
 		if present {
-			list = append(list, need{field, why, tier})
+			list = append(list, need{field, why})
 		}
 	}
-	add(len(s.Include) > 0, "include", TierFlow, "choosing packets by their headers")
-	add(len(s.Exclude) > 0, "exclude", TierFlow, "leaving packets out by their headers")
-	add(s.Balance != "", "balance", TierFlow, "sharing copies between destinations")
-	add(s.Sample.N > 1, "sample", TierFlow, "keeping one connection in N")
-	add(!s.MaxRate.IsZero(), "max_rate", TierFlow, "limiting the rate of copies")
-	add(len(s.Destinations) > 1, "destinations", TierHub, "several destinations")
-	for i, d := range s.Destinations {
-		field := fmt.Sprintf("destinations[%d].", i)
-		add(d.ERSPAN != nil, field+"erspan", TierHub, "a tunnel")
-		add(d.GRE != nil, field+"gre", TierHub, "a tunnel")
-		add(d.VXLAN != nil, field+"vxlan", TierHub, "a tunnel")
-		add(d.Geneve != nil, field+"geneve", TierHub, "a tunnel")
-	}
+	add(len(s.Include) > 0, "include", "choosing packets by their headers")
+	add(len(s.Exclude) > 0, "exclude", "leaving packets out by their headers")
+	add(s.Balance != "", "balance", "sharing copies between destinations")
+	add(s.Sample.N > 1, "sample", "keeping one connection in N")
+	add(!s.MaxRate.IsZero(), "max_rate", "limiting the rate of copies")
 	return list
 }
 
-// refuseNeeds turns needs into refusals: this version compiles only the direct
+// refuseNeeds turns needs into refusals: this version does not compile the flow
 // tier.
 func refuseNeeds(name string, list []need) []*Refusal {
 	refusals := make([]*Refusal, len(list))
 	for i, n := range list {
 		refusals[i] = &Refusal{
-			Session: name, Field: n.field, Tier: n.tier,
-			Problem: fmt.Sprintf("%s needs the %s tier, which this version of spanctl does not have", n.why, n.tier),
-			Remedy:  "leave it out",
+			Session: name, Field: n.field, Tier: TierFlow,
+			Problem: n.why + " needs the flow tier, which this version of spanctl does not have", Remedy: "leave it out",
 		}
 	}
 	return refusals

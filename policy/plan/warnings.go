@@ -21,29 +21,64 @@ func (c *compiler) rspanReceivers(g *group) []string {
 	return names
 }
 
-// tooLarge warns of a destination whose MTU is smaller than a source's: copies
-// of larger packets vanish there, without any counter (OVS 3.1, userspace).
-func (c *compiler) tooLarge(g *group) string {
-	if g.target.port < 0 {
-		return ""
-	}
-	limit := mtu(c.ports[g.target.port])
-	if limit == 0 || g.snaplen > 0 && g.snaplen <= limit {
-		return ""
+// tooLarge warns of destinations that do not take the largest packets of the
+// sources: a port whose MTU is smaller, where copies vanish without any counter
+// (OVS 3.1, userspace), and a tunnel whose path is too narrow for what it wraps.
+func (c *compiler) tooLarge(d *delivery) []string {
+	if d.rspan() {
+		return nil
 	}
 	largest, name := 0, ""
-	for _, o := range g.sessions {
-		for _, s := range o.selected.list {
-			if m := mtu(c.ports[s.port]); m > largest && c.bridge[s.port] == g.bridge {
+	for _, o := range d.sessions {
+		o.sources(func(s source) {
+			if m := mtu(c.ports[s.port]); m > largest {
 				largest, name = m, c.ports[s.port].Name
 			}
+		})
+	}
+	var list []string
+	for _, t := range d.targets {
+		switch {
+		case t.tunnel != nil:
+			path := c.snap.Routes[t.tunnel.remote].MTU
+			if path == 0 || largest+t.tunnel.overhead <= path {
+				continue
+			}
+			fate := "sent in fragments"
+			if d.datapath == "netdev" || t.tunnel.options["df_default"] == "true" {
+				fate = "lost"
+			}
+			list = append(list, fmt.Sprintf("copies of packets over %d bytes are %s: the path to %s carries %d bytes, %d of which the tunnel adds, and source %s has an MTU of %d",
+				path-t.tunnel.overhead, fate, t.tunnel.text, path, t.tunnel.overhead, name, largest))
+		case t.port >= 0:
+			limit := mtu(c.ports[t.port])
+			if limit == 0 || d.snaplen > 0 && d.snaplen <= limit || largest <= limit {
+				continue
+			}
+			list = append(list, fmt.Sprintf("copies of packets over %d bytes are lost: that is the MTU of destination %s, and source %s has %d",
+				limit, c.ports[t.port].Name, name, largest))
 		}
 	}
-	if largest <= limit {
-		return ""
+	return list
+}
+
+// tapWarnings say what a tap bridge means for others.
+func (c *compiler) tapWarnings(d *delivery) []string {
+	if d.tier != TierHub {
+		return nil
 	}
-	return fmt.Sprintf("copies of packets over %d bytes are lost: that is the MTU of destination %s, and source %s has %d",
-		limit, c.ports[g.target.port].Name, name, largest)
+	var list []string
+	for _, t := range d.targets {
+		switch {
+		case t.tunnel != nil && t.tunnel.pskFile != "":
+			list = append(list, "copies to "+t.tunnel.text+" are encrypted only while ovs-monitor-ipsec runs on the host")
+		case t.port >= 0 && c.snap.Bridges[c.on[t.port]].Name != d.name:
+			p, home := c.ports[t.port].Name, c.snap.Bridges[c.bridge[t.port]].Name
+			list = append(list, fmt.Sprintf("port %s is moved from bridge %s to tap bridge %s while the session copies, because %s: scripts that name bridge %s for it (ovs-vsctl del-port %s %s) fail meanwhile",
+				p, home, d.name, d.why, home, home, p))
+		}
+	}
+	return list
 }
 
 // mtu is the smallest of the port's interfaces, 0 if unknown.
@@ -72,22 +107,35 @@ func (c *compiler) warnings(groups []*group) []string {
 			list = append(list, prefix+"expires is enforced by the next apply after "+o.Session.Expires.UTC().Format("2006-01-02T15:04:05Z")+": no agent runs")
 		}
 	}
+	for _, d := range c.deliveries {
+		prefix := "session " + d.sessions[0].Name + ": "
+		if d.raised != nil {
+			prefix = "session " + d.raised.Name + ": "
+		}
+		for _, note := range slices.Concat(c.tooLarge(d), c.tapWarnings(d)) {
+			list = append(list, prefix+note)
+		}
+	}
+	list = append(list, c.doubles(groups)...)
 	for _, g := range groups {
+		list = append(list, c.leakWarnings(g)...)
 		bridge := c.snap.Bridges[g.bridge].Name
 		for m := range c.snap.Bridges[g.bridge].Mirrors {
-			if mirror := &c.snap.Bridges[g.bridge].Mirrors[m]; !mirror.Managed() && c.outputs(mirror, g.target) {
+			if mirror := &c.snap.Bridges[g.bridge].Mirrors[m]; !mirror.Managed() && c.groupOutputs(mirror, g) {
 				list = append(list, fmt.Sprintf("session %s: foreign mirror %s of bridge %s sends to the same destination: not everything there is this session's",
 					g.sessions[0].Name, mirror.Name, bridge))
 			}
 		}
-		if note := c.tooLarge(g); note != "" {
-			list = append(list, "session "+g.sessions[0].Name+": "+note)
-		}
-		if g.target.port < 0 {
+		if g.delivery.rspan() {
 			if names := c.rspanReceivers(g); len(names) > 0 {
 				list = append(list, "session "+g.sessions[0].Name+": on bridge "+bridge+" guests receive the copies too, their own packets included, because their ports trunk every VLAN: "+
 					strings.Join(names, ", ")+"; give these ports a tag or trunks")
 			}
+		}
+	}
+	for port, p := range c.ports {
+		if on := &c.snap.Bridges[c.on[port]]; on.Managed() && c.on[port] == c.bridge[port] && !p.Managed() && p.Name != on.Name {
+			list = append(list, "port "+p.Name+" is on tap bridge "+on.Name+" and goes with it: bridge "+p.ExternalIDs[keySavedBridge]+", where it came from, is gone")
 		}
 	}
 	for name := range c.tagged {

@@ -8,33 +8,40 @@ import (
 	"strings"
 )
 
-// A group is the sessions of one bridge that share a destination and ask for
-// the same treatment; it becomes one or more Mirror rows, of which a packet
-// that several of them select is copied once (OVS 3.1, one copy an output).
+// A group is a delivery on one source bridge; it becomes one or more Mirror
+// rows, of which a packet that several of them select is copied once (OVS 3.1,
+// one copy an output).
 type group struct {
 	bridge   int32
-	target   target
-	snaplen  int
-	strip    bool
-	sessions []*Outcome
+	delivery *delivery
+	sessions []*Outcome // of the delivery, those that copy here
 	// broken are standing mirrors whose selection goes on in the group's rows.
 	broken []*Mirror
-	rows   []Row
+	// listed are the leaks against which what ports send is listed, again those
+	// whose packets are copied all the same.
+	listed, again []leak
+	rows          []Row
 }
 
-// place forms groups from the sessions that can copy, and refuses those that
-// find their destination in other use or no mirror slot left.
+// place forms deliveries and groups from the sessions that can copy, and
+// refuses those that find their destination in other use, that would copy their
+// own copies, or that find no mirror slot left.
 func (c *compiler) place() []*group {
 	for {
 		groups := c.group()
 		for _, g := range groups {
 			mirrors := c.snap.Bridges[g.bridge].Mirrors
 			for m := range mirrors {
-				if c.broken(&mirrors[m]) && c.outputs(&mirrors[m], g.target) {
+				if c.broken(&mirrors[m]) && c.groupOutputs(&mirrors[m], g) {
 					g.broken = append(g.broken, &mirrors[m])
 				}
 			}
-			g.rows = c.mirrorRows(g, groups)
+		}
+		if c.refuseLoops(groups) {
+			continue
+		}
+		for _, g := range groups {
+			g.rows = c.mirrorRows(g)
 		}
 		if !c.refuseOverLimit(groups) {
 			return groups
@@ -42,38 +49,43 @@ func (c *compiler) place() []*group {
 	}
 }
 
-// group assigns each active session to a group on each bridge that it copies.
+// group assigns each active session to a delivery, and deliveries to groups on
+// each bridge that they copy.
 func (c *compiler) group() []*group {
-	var groups []*group
+	c.deliveries = nil
 	for _, o := range c.outcomes {
 		if o.State != StateActive {
 			continue
 		}
-		var joined, opened []*group
-		var refusal *Refusal
-		for _, bridge := range c.bridgesOf(o) {
-			want := &group{bridge: bridge, target: *o.target, snaplen: o.Session.Snaplen}
-			want.strip = o.Session.StripVLAN && o.target.port >= 0 // an RSPAN VLAN replaces the tag anyway
-			if refusal = c.conflict(groups, want, o.Name); refusal != nil {
-				break
-			}
-			at := slices.IndexFunc(groups, func(g *group) bool { return g.bridge == bridge && g.target == want.target })
-			if at < 0 {
-				opened = append(opened, want)
-			} else {
-				joined = append(joined, groups[at])
-			}
-		}
-		if refusal != nil {
+		o.listed, o.silent = nil, nil
+		if refusal := c.join(o); refusal != nil {
 			o.refuse(refusal)
-			continue
 		}
-		groups = append(groups, opened...)
-		for _, g := range append(joined, opened...) {
-			g.sessions = append(g.sessions, o)
+	}
+	var groups []*group
+	for _, d := range c.deliveries {
+		first := len(groups)
+		for _, o := range d.sessions {
+			for _, bridge := range c.bridgesOf(o) {
+				at := slices.IndexFunc(groups[first:], func(g *group) bool { return g.bridge == bridge })
+				if at < 0 {
+					groups = append(groups, &group{bridge: bridge, delivery: d, sessions: []*Outcome{o}})
+				} else {
+					groups[first+at].sessions = append(groups[first+at].sessions, o)
+				}
+			}
 		}
 	}
 	return groups
+}
+
+// groupOutputs reports whether the mirror sends to where the group does.
+func (c *compiler) groupOutputs(m *Mirror, g *group) bool {
+	if g.delivery.tier == TierHub {
+		outer, _ := g.delivery.patch(c.snap.Bridges[g.bridge].Name)
+		return m.OutputPort == outer
+	}
+	return c.outputs(m, g.delivery.direct())
 }
 
 // bridgesOf lists the bridges on which the session copies.
@@ -89,10 +101,13 @@ func (c *compiler) bridgesOf(o *Outcome) []int32 {
 
 // mirrorRows builds the Mirror rows of a group: one that selects all where
 // that says the same, and one for each VLAN set that the other selections need.
-func (c *compiler) mirrorRows(g *group, groups []*group) []Row {
+func (c *compiler) mirrorRows(g *group) []Row {
 	list, every := c.merge(g)
+	if len(g.listed) > 0 {
+		list, every = c.fromOnly(list, g), universal{}
+	}
 	var rows []Row
-	if every.from != nil && every.from == every.to && c.selectAllIsExact(g, groups) {
+	if every.from != nil && every.from == every.to && c.selectAllIsExact(g) {
 		row := c.mirror(g, every.from)
 		row.Columns[colSelectAll] = boolValue(true)
 		rows = append(rows, row)
@@ -182,18 +197,31 @@ func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
 // what the feedback rule allows: OVS counts every port in, so none may be a
 // tunnel, a port that is told to have no role, or a destination that no mirror
 // reserves. What is received on a reserved port is dropped before any mirror
-// sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5).
-func (c *compiler) selectAllIsExact(g *group, groups []*group) bool {
+// sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5). A borrowed port
+// is not on the bridge.
+func (c *compiler) selectAllIsExact(g *group) bool {
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
-		if c.roles[port] == roleNone && !isPatch(c.ports[port]) {
+		if c.roles[port] == roleNone && !isPatch(c.ports[port]) && c.on[port] == g.bridge {
 			return false
 		}
-		reserved := slices.ContainsFunc(groups, func(other *group) bool { return other.target.port == port }) || c.outputOfOthers(port)
-		if c.isDest[port] && !reserved {
+		if !c.isDest[port] || c.outputOfOthers(port) {
+			continue
+		}
+		if d := c.deliveryTo(port); d == nil && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]])) {
 			return false
 		}
 	}
 	return true
+}
+
+// deliveryTo is the delivery that copies to the local port, nil if none does.
+func (c *compiler) deliveryTo(port int32) *delivery {
+	for _, d := range c.deliveries {
+		if slices.ContainsFunc(d.targets, func(t target) bool { return t.port == port }) {
+			return d
+		}
+	}
+	return nil
 }
 
 // isPatch reports whether the port is a patch port. OVS mirrors neither act
@@ -214,20 +242,27 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 	sessions = slices.Compact(sessions)
 	row := Row{
 		Table: TableMirror, Bridge: c.snap.Bridges[g.bridge].Name, Name: mirrorName(sessions[0], vlans),
-		Sessions: sessions, Tier: TierDirect,
+		Sessions: sessions, Tier: g.delivery.tier,
 		Columns: map[string]Value{
 			colSelectAll:  boolValue(false),
 			colSelectSrc:  nil,
 			colSelectDst:  nil,
 			colSelectVLAN: rangesValue(vlans.ranges),
 			colOutputPort: nil,
-			colOutputVLAN: intValue(g.target.vlan),
-			colSnaplen:    intValue(g.snaplen),
+			colOutputVLAN: intValue(g.delivery.direct().vlan),
+			colSnaplen:    nil,
 			colIDs:        managedIDs(sessions),
 		},
 	}
-	if g.target.port >= 0 {
-		row.Columns[colOutputPort] = Value{c.ports[g.target.port].Name}
+	if g.delivery.tier == TierHub {
+		// Snaplen is for the tap bridge: to a patch port it sends nothing (OVS 3.1).
+		outer, _ := g.delivery.patch(row.Bridge)
+		row.Columns[colOutputPort] = Value{outer}
+	} else {
+		row.Columns[colSnaplen] = intValue(g.delivery.snaplen)
+		if port := g.delivery.direct().port; port >= 0 {
+			row.Columns[colOutputPort] = Value{c.ports[port].Name}
+		}
 	}
 	if c.snap.MirrorFilter {
 		row.Columns[colFilter] = nil

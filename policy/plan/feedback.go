@@ -1,0 +1,221 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"spanctl/policy"
+)
+
+// A leak is where packets of a delivery's tunnel enter a source bridge, on
+// which they must not be copied again.
+type leak struct {
+	delivery *delivery
+	tunnel   *tunnel
+	// device is the port by which they leave, an internal one as a rule; -1 if the
+	// route is not known: then it may be any of the host's own ports on any of the
+	// delivery's bridges.
+	device int32
+}
+
+// findLeaks follows the routes of all tunnels. One that leaves by a device that
+// is no port of a bridge does not come back.
+func (c *compiler) findLeaks() []leak {
+	var leaks []leak
+	for _, d := range c.deliveries {
+		for _, t := range d.targets {
+			if t.tunnel == nil {
+				continue
+			}
+			route, known := c.snap.Routes[t.tunnel.remote]
+			if !known {
+				leaks = append(leaks, leak{d, t.tunnel, -1})
+				continue
+			}
+			for port, p := range c.ports {
+				if !p.Managed() && slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == route.Device }) {
+					leaks = append(leaks, leak{d, t.tunnel, int32(port)})
+				}
+			}
+		}
+	}
+	return leaks
+}
+
+// reaches reports whether the leak's packets can enter the group's bridge:
+// they leave by it, or by one that patch ports join to it.
+func (c *compiler) reaches(l leak, g *group) bool {
+	if l.device < 0 {
+		return l.delivery == g.delivery
+	}
+	return c.joined()[c.bridge[l.device]] == c.joined()[g.bridge]
+}
+
+// quiet reports whether the port may not be a source on the group's bridge,
+// because of what enters there: the tunnel's packets in the kernel's datapath, and
+// in the userspace datapath the ARP requests that ovs-vswitchd sends for the
+// collector's address (OVS 3.1).
+func (c *compiler) quiet(l leak, port int32) bool {
+	return port == l.device || l.device < 0 && c.roles[port] == policy.RoleHost
+}
+
+// refuseLoops looks at each group on whose bridge a tunnel's packets can enter.
+// Mirrors of what is sent to a port would copy them, and so would mirrors of what
+// the port by which they leave sends. Where every other port is a source, what
+// they send is all there is, and is listed instead. Where it is not, the session
+// is refused if its copies go into a tunnel; copies that end in this host make no
+// loop. It reports whether a session was refused.
+func (c *compiler) refuseLoops(groups []*group) bool {
+	c.leaks = c.findLeaks()
+	for _, g := range groups {
+		for _, l := range c.leaks {
+			if !c.reaches(l, g) {
+				continue
+			}
+			needed, why := c.listing(g, l, groups)
+			switch {
+			case !needed:
+			case why == "":
+				c.list(g, l)
+			case !slices.ContainsFunc(g.delivery.targets, func(t target) bool { return t.tunnel != nil }):
+				g.again = append(g.again, l)
+			default:
+				last := c.later(g.sessions[len(g.sessions)-1], l.delivery.sessions[len(l.delivery.sessions)-1])
+				last.refuse(c.loop(last, g, l, why))
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// later is the one of two sessions that claims later.
+func (c *compiler) later(a, b *Outcome) *Outcome {
+	if slices.Index(c.outcomes, a) > slices.Index(c.outcomes, b) {
+		return a
+	}
+	return b
+}
+
+// listing reports whether the group must list what ports send against the leak,
+// and why that would not say the same.
+func (c *compiler) listing(g *group, l leak, groups []*group) (needed bool, why string) {
+	list, _ := c.merge(g)
+	var to *vlanSet
+	speaks := 0
+	for _, s := range list {
+		to = c.vlans.union(to, s.to)
+		if c.quiet(l, s.port) {
+			needed = needed || s.from != nil
+		} else if s.from != nil {
+			speaks++
+		}
+	}
+	if to == nil && !needed {
+		return false, ""
+	}
+	bridge := &c.snap.Bridges[g.bridge]
+	switch {
+	case datapathOf(bridge) != "netdev":
+		return true, "on the kernel's datapath the tunnel's packets cannot be told from the host's own"
+	case speaks == 0:
+		return true, "nothing else is copied there"
+	case to == nil:
+		return true, ""
+	}
+	for b, root := range c.joined() {
+		if root != c.joined()[g.bridge] {
+			continue
+		}
+		sent := map[int32]*vlanSet{}
+		for _, other := range groups {
+			if other.delivery == g.delivery && other.bridge == int32(b) {
+				all, _ := c.merge(other)
+				for _, s := range all {
+					sent[s.port] = s.from
+				}
+			}
+		}
+		for port := c.first[b]; port < c.first[b+1]; port++ {
+			if c.roles[port] == roleNone || c.isDest[port] || c.quiet(l, port) || sent[port] != nil && c.vlans.covers(sent[port], to) {
+				continue
+			}
+			return true, fmt.Sprintf("what is sent to ports is copied, and what port %s sends is not, so that no list of senders says the same", c.ports[port].Name)
+		}
+	}
+	return true, ""
+}
+
+// list makes the group list what ports send.
+func (c *compiler) list(g *group, l leak) {
+	g.listed = append(g.listed, l)
+	for _, o := range g.sessions {
+		if o.listed == nil {
+			o.listed, o.silent = map[int32]bool{}, map[int32]bool{}
+		}
+		o.listed[g.bridge] = true
+		for _, s := range o.selected.list {
+			if c.bridge[s.port] == g.bridge && c.quiet(l, s.port) {
+				o.silent[s.port] = true
+			}
+		}
+	}
+}
+
+// fromOnly is the list without what is sent to ports, and without ports that
+// may not be sources.
+func (c *compiler) fromOnly(list []source, g *group) []source {
+	rest := list[:0:0]
+	for _, s := range list {
+		if s.to = nil; s.from != nil && !slices.ContainsFunc(g.listed, func(l leak) bool { return c.quiet(l, s.port) }) {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
+// loop is the refusal of a session whose copies would be copied again.
+func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
+	bridge := c.snap.Bridges[g.bridge].Name
+	way, remedy := "its route is not known", "run spanctl on the host, where routes can be seen, or"
+	if l.device >= 0 {
+		way, remedy = c.wayOut(l), ""
+	}
+	path := strings.Join([]string{bridge, g.delivery.name, l.tunnel.text, way, bridge}, " -> ")
+	return &Refusal{
+		Session: o.Name, Field: "destinations",
+		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", path, why),
+		Remedy:  strings.TrimSpace(remedy + " copy other bridges, or send by a way that none of the copied bridges is on"),
+	}
+}
+
+// wayOut names the port by which a tunnel's packets leave, and its bridge.
+func (c *compiler) wayOut(l leak) string {
+	name, bridge := c.ports[l.device].Name, c.snap.Bridges[c.bridge[l.device]].Name
+	if name == bridge {
+		return name
+	}
+	return name + " -> " + bridge
+}
+
+// leakWarnings say what lists against feedback mean for the user.
+func (c *compiler) leakWarnings(g *group) []string {
+	var list []string
+	bridge := c.snap.Bridges[g.bridge].Name
+	who := "session " + g.sessions[0].Name + ": "
+	for _, l := range g.listed {
+		way := "may leave by it: its route is not known"
+		quiet := "the host's own ports"
+		if l.device >= 0 {
+			way = "leave by " + c.wayOut(l)
+			quiet = c.ports[l.device].Name
+		}
+		list = append(list, fmt.Sprintf("%son bridge %s ports are listed one by one, so that packets of the tunnel %s are not copied again, which %s: a new port is copied from the next apply on, and what the host sends by %s is not copied",
+			who, bridge, l.tunnel.text, way, quiet))
+	}
+	for _, l := range g.again {
+		list = append(list, fmt.Sprintf("%spackets of the tunnel %s of session %s cross bridge %s and are copied too", who, l.tunnel.text, l.delivery.sessions[0].Name, bridge))
+	}
+	return list
+}

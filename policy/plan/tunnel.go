@@ -1,0 +1,197 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"spanctl/policy"
+)
+
+// A tunnel is a tunnel destination as the rows that make it. Equal tunnels of
+// one compilation are the same pointer.
+type tunnel struct {
+	// name is the Port's and Interface's, text what people are told.
+	name, text string
+	kind       string // Interface.type
+	options    map[string]string
+	pskFile    string
+	remote     netip.Addr
+	// identity is what OVS tells tunnels apart by; of two with the same it
+	// installs one, the other gets ofport -1 and "File exists" (OVS 3.1).
+	identity string
+	// overhead is how many bytes of IP packet it adds to a frame without its
+	// Ethernet header, whose length is the MTU that a port tells.
+	overhead int
+	erspan   policy.ERSPANType // empty for others
+}
+
+// tunnel returns the destination's tunnel.
+func (c *compiler) tunnel(d *policy.Destination) *tunnel {
+	t := newTunnel(d)
+	if known, ok := c.tunnels[t.name]; ok {
+		return known
+	}
+	c.tunnels[t.name] = t
+	return t
+}
+
+// newTunnel works out the rows of a tunnel destination. Options are as
+// ovs-vswitchd.conf.db(5) says, less what it leaves out: erspan_idx and
+// erspan_hwid are read as hexadecimal (ofproto's netdev-vport, OVS 3.1).
+func newTunnel(d *policy.Destination) *tunnel {
+	t := &tunnel{options: map[string]string{}}
+	set := func(option string, value any) { t.options[option] = fmt.Sprint(value) }
+	var common *policy.Tunnel
+	var id string
+	switch {
+	case d.ERSPAN != nil:
+		e := d.ERSPAN
+		common, t.kind, t.erspan = &e.Tunnel, "erspan", e.Type
+		t.overhead = 8 + 8 // GRE with sequence number, ERSPAN type II
+		if t.erspan == "" {
+			t.erspan = policy.ERSPANTypeII
+		}
+		if e.Session != nil {
+			set("key", *e.Session)
+			id = fmt.Sprintf("session %d", *e.Session)
+		}
+		if t.erspan == policy.ERSPANTypeIII {
+			t.overhead += 4
+			set("erspan_ver", 2)
+			set("erspan_dir", e.Direction)
+			set("erspan_hwid", strconv.FormatInt(int64(e.HWID), 16))
+		} else {
+			set("erspan_ver", 1)
+			set("erspan_idx", strconv.FormatInt(int64(e.Index), 16))
+		}
+	case d.GRE != nil:
+		g := d.GRE
+		common, t.kind, t.pskFile = &g.Tunnel, "gre", g.PSKFile
+		t.overhead = 4
+		if g.Key != nil {
+			set("key", *g.Key)
+			id = fmt.Sprintf("key %d", *g.Key)
+			t.overhead += 4
+		}
+		if g.Seq {
+			set("seq", true)
+			t.overhead += 4
+		}
+	default:
+		v := d.VXLAN
+		t.kind = "vxlan"
+		if v == nil {
+			v, t.kind = d.Geneve, "geneve"
+		}
+		common, t.pskFile = &v.Tunnel, v.PSKFile
+		t.overhead = 8 + 8
+		set("key", v.VNI)
+		id = fmt.Sprintf("vni %d", v.VNI)
+		if v.Port != 0 {
+			set("dst_port", v.Port)
+			id += fmt.Sprintf(" port %d", v.Port)
+		}
+	}
+	t.text = strings.TrimSpace(fmt.Sprintf("%s %s %s", t.kind, common.Remote, id))
+	t.remote = common.Remote
+	t.overhead += 20 + 14
+	if t.remote.Is6() {
+		t.overhead += 20
+		if t.kind == "erspan" || t.kind == "gre" {
+			t.kind = "ip6" + t.kind
+		}
+	}
+	set("remote_ip", common.Remote)
+	if common.Local.IsValid() {
+		set("local_ip", common.Local)
+	}
+	if common.TTL != 0 {
+		set("ttl", common.TTL)
+	}
+	if common.TOS != 0 {
+		set("tos", common.TOS)
+	}
+	set("df_default", common.DF)
+	t.identity = tunnelIdentity(t.kind, t.options)
+	t.name = shortName(append(mapValue(t.options), t.kind, t.pskFile)...)
+	return t
+}
+
+// tunnelIdentity is what OVS tells tunnels apart by, empty if they are none:
+// ofproto's tunnel.c compares the addresses, the key and the datapath's port,
+// which is one a kind and UDP port (OVS 3.1). No key and key 0 are the same.
+func tunnelIdentity(kind string, options map[string]string) string {
+	switch kind {
+	case "erspan", "ip6erspan", "gre", "ip6gre", "vxlan", "geneve":
+	default:
+		return ""
+	}
+	port := map[string]string{"vxlan": "4789", "geneve": "6081"}[kind]
+	if p := options["dst_port"]; p != "" {
+		port = p
+	}
+	key := options["key"]
+	if key == "" {
+		key = "0"
+	}
+	return strings.Join([]string{kind, port, options["remote_ip"], options["local_ip"], key}, "|")
+}
+
+// refuseTunnel says what is wrong with a tunnel on a bridge of the datapath.
+func (c *compiler) refuseTunnel(t *tunnel, datapath string) (field, problem, remedy string) {
+	switch {
+	case t.erspan == policy.ERSPANTypeI:
+		return ".erspan.type", "Open vSwitch sends no ERSPAN type I", "use type II or III"
+	case t.pskFile != "" && datapath == "netdev":
+		return ".psk_file", "the userspace datapath does not encrypt tunnels: the copies would go in clear", "leave it out, or use a bridge of the kernel's datapath"
+	case t.pskFile != "" && !c.snap.Local:
+		return ".psk_file", "the file is on the host, and this is a remote connection", "run spanctl on the host"
+	}
+	for b := range c.snap.Bridges {
+		for p := range c.snap.Bridges[b].Ports {
+			port := &c.snap.Bridges[b].Ports[p]
+			at := slices.IndexFunc(port.Interfaces, func(i Interface) bool { return tunnelIdentity(i.Type, i.Options) == t.identity })
+			if at >= 0 && !port.Managed() {
+				return "", fmt.Sprintf("port %s of bridge %s is a tunnel with the same remote, local and key, and Open vSwitch installs one of them", port.Name, c.snap.Bridges[b].Name),
+					"use another session, key or vni, or remove that port"
+			}
+		}
+	}
+	return "", "", ""
+}
+
+// row is the Port that the tunnel is on a tap bridge.
+func (t *tunnel) row(d *delivery, sessions []string) Row {
+	options := mapValue(t.options)
+	if t.pskFile != "" {
+		options = mapValue(withSecret(t.options))
+	}
+	row := Row{
+		Table: TablePort, Bridge: d.name, Name: t.name, Sessions: sessions, Tier: TierHub,
+		Columns: map[string]Value{
+			colType: {t.kind}, colOptions: options, colVLANMode: nil,
+			colTrunks: nil, colProtected: boolValue(false), colIDs: managedIDs(sessions), colIfaceIDs: nil,
+		},
+	}
+	if d.strip {
+		row.Columns[colVLANMode] = Value{modeFor(true)}
+	}
+	if t.pskFile != "" {
+		row.Columns[colIfaceIDs] = Value{KeyPSKFile + "=" + t.pskFile}
+	}
+	return row
+}
+
+// Secret stands for an IPsec key in a plan: keys are never shown.
+const Secret = "(secret)"
+
+func withSecret(options map[string]string) map[string]string {
+	all := map[string]string{"psk": Secret}
+	for k, v := range options {
+		all[k] = v
+	}
+	return all
+}
