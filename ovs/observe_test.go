@@ -72,7 +72,7 @@ func ptr[T any](v T) *T { return &v }
 func TestObserveEmptyDatabase(t *testing.T) {
 	t.Parallel()
 	lab := start(t, ovstest.Config{Bridges: []string{}})
-	sameSnapshot(t, look(t, lab), &plan.Snapshot{})
+	sameSnapshot(t, look(t, lab), &plan.Snapshot{Local: true})
 }
 
 // TestObserveEmptyColumns reads rows of which others have set nothing but the
@@ -82,7 +82,7 @@ func TestObserveEmptyColumns(t *testing.T) {
 	lab := start(t, ovstest.Config{})
 	vsctl(t, lab, "--", "add-port", "br0", "p1", "--", "--id=@m", "create", "Mirror", "name=m", "--", "set", "Bridge", "br0", "mirrors=@m",
 		"--", "set", "Bridge", "br0", `datapath_type=""`)
-	sameSnapshot(t, look(t, lab), &plan.Snapshot{Bridges: []plan.Bridge{{
+	sameSnapshot(t, look(t, lab), &plan.Snapshot{Local: true, Bridges: []plan.Bridge{{
 		Name: "br0",
 		Ports: []plan.Port{
 			{Name: "br0", Interfaces: []plan.Interface{{Name: "br0", Type: "internal"}}},
@@ -100,10 +100,12 @@ func TestObserveEveryColumn(t *testing.T) {
 	vsctl(t, lab,
 		"--", "set", "Open_vSwitch", ".", "ovs_version=3.1.0", "external_ids:spanctl/revision=41", "external_ids:system-id=host1",
 		`external_ids:spanctl/session/audit="any text"`, `external_ids:spanctl/session/=""`,
-		"--", "set", "Bridge", "xenbr1", "datapath_type=system", "external_ids:bridge-id=xenbr1",
+		"--", "set", "Bridge", "xenbr1", "datapath_type=system", "external_ids:bridge-id=xenbr1", "fail_mode=secure", "flood_vlans=7,5,6",
+		"other_config:forward-bpdu=true",
 		"--", "add-bond", "xenbr1", "bond0", "eth1", "eth0", "tag=7", "vlan_mode=native-untagged", "trunks=12,10,11,4095,0", "external_ids:zone=dmz",
 		"--", "set", "Interface", "eth0", "type=dpdk", "status:driver_name=ixgbe", "ofport=3", `mac_in_use="52:54:00:12:34:56"`,
-		"link_state=up", "ifindex=17", "external_ids:vm-id=web", "external_ids:attached-mac=02:00:00:00:00:01",
+		"link_state=up", "ifindex=17", "options:remote_ip=192.0.2.1", "options:psk=hush", "status:tunnel_egress_iface=eth7",
+		"status:tunnel_egress_iface_carrier=up", "external_ids:vm-id=web", "external_ids:attached-mac=02:00:00:00:00:01",
 		"--", "set", "Interface", "eth1", "ofport=-1", `error="could not add, \"eth1\""`, "link_state=down",
 		"--", "--id=@bond", "get", "Port", "bond0", "--", "--id=@own", "get", "Port", "xenbr1",
 		"--", "--id=@b", "create", "Mirror", "name=same", "select_all=true", "select_src_port=@own,@bond", "select_dst_port=@bond", "select_vlan=3,1,2,4095,0",
@@ -119,11 +121,12 @@ func TestObserveEveryColumn(t *testing.T) {
 	}
 	slices.SortFunc(mirrors, func(a, b plan.Mirror) int { return strings.Compare(a.Name+a.OutputPort, b.Name+b.OutputPort) })
 	sameSnapshot(t, snap, &plan.Snapshot{
-		OVSVersion: "3.1.0", Revision: "41", Intent: map[string]string{"audit": "any text", "": ""},
+		Local: true, OVSVersion: "3.1.0", Revision: "41", Intent: map[string]string{"audit": "any text", "": ""},
 		Bridges: []plan.Bridge{
-			{Name: "br0", Ports: []plan.Port{{Name: "br0", Interfaces: []plan.Interface{{Name: "br0", Type: "internal"}}}}},
+			{Name: "br0", Datapath: "netdev", Ports: []plan.Port{{Name: "br0", Interfaces: []plan.Interface{{Name: "br0", Type: "internal"}}}}},
 			{
-				Name: "xenbr1",
+				Name: "xenbr1", Datapath: "system", FailMode: "secure", FloodVLANs: policy.Ranges{{First: 5, Last: 7}},
+				OtherConfig: map[string]string{"forward-bpdu": "true"}, ExternalIDs: map[string]string{"bridge-id": "xenbr1"},
 				Ports: []plan.Port{
 					{
 						Name: "bond0", Tag: ptr(7), VLANMode: "native-untagged", ExternalIDs: map[string]string{"zone": "dmz"},
@@ -131,6 +134,7 @@ func TestObserveEveryColumn(t *testing.T) {
 						Interfaces: []plan.Interface{
 							{
 								Name: "eth0", Type: "dpdk", Driver: "ixgbe", OFPort: 3, MACInUse: "52:54:00:12:34:56", LinkState: "up",
+								Options: map[string]string{"remote_ip": "192.0.2.1", "psk": plan.Secret}, Egress: "eth7", Carrier: "up",
 								ExternalIDs: map[string]string{"vm-id": "web", "attached-mac": "02:00:00:00:00:01"},
 							},
 							{Name: "eth1", OFPort: -1, Error: `could not add, "eth1"`, LinkState: "down"},

@@ -34,7 +34,8 @@ func (h *hand) sessions() string {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values([]string{h.name(), h.name()}))) {
 		source := h.one("{interface: "+h.port()+"}", "{role: all}", "{role: all, bridge: br0}", "{interface: \"p[0-3]\"}, {role: host}", "{interface: \"p*\", vlans: [1-3, 7]}",
 			"{interface: "+h.port()+", direction: from}, {interface: "+h.port()+", direction: to, vlans: [7]}")
-		destination := h.one("interface: "+h.port(), "interface: "+h.port(), "interface: "+h.port(), "vlan: 99", "interface: absent")
+		destination := h.one("interface: "+h.port(), "interface: "+h.port(), "interface: "+h.port(), "vlan: 99", "interface: absent",
+			"interface: "+h.one("p0", "p1")+"}, {interface: "+h.one("p2", "p3", "p4"), "interface: p1}, {interface: absent", "interface: p1}, {erspan: {remote: 192.0.2.1, session: 7}")
 		extra := h.one("", "", "", ", snaplen: 64", ", strip_vlan: true", ", enabled: false", ", expires: 2020-01-01T00:00:00Z", ", description: words")
 		fmt.Fprintf(&b, "%s: {sources: [%s], destinations: [{%s}]%s}\n", name, source, destination, extra)
 	}
@@ -52,13 +53,13 @@ func (h *hand) act() string {
 		mirror = bridge.Mirrors[h.IntN(len(bridge.Mirrors))].UUID
 	}
 	switch n := h.IntN(10); {
-	case owner < 0:
+	case owner < 0 && !bridge.Managed():
 		h.modes[port] = ""
 		return "add-port " + bridge.Name + " " + port
-	case n < 3:
+	case owner >= 0 && n < 3:
 		delete(h.modes, port)
 		return "del-port " + port
-	case n < 5:
+	case owner >= 0 && n < 5:
 		p := snap.Bridges[owner].Port(port)
 		if _, borrowed := p.ExternalIDs[plan.KeySavedPrefix+"vlan_mode"]; borrowed {
 			return "set Port " + port + " external_ids:theirs=2"
@@ -87,19 +88,25 @@ func foreign(s *plan.Snapshot) string {
 		return ids
 	}
 	var b strings.Builder
+	var ports []string // some are borrowed: on a tap bridge
 	for i := range s.Bridges {
 		for _, p := range s.Bridges[i].Ports {
-			if !p.Managed() {
-				fmt.Fprintln(&b, "port", p.UUID, p.Name, p.Tag != nil, p.Trunks, p.Protected, theirs(p.ExternalIDs), p.Interfaces)
+			if !p.Managed() && (!s.Bridges[i].Managed() || p.Name != s.Bridges[i].Name) {
+				home := s.Bridges[i].Name
+				if s.Bridges[i].Managed() {
+					home = p.ExternalIDs[plan.KeySavedPrefix+"bridge"]
+				}
+				ports = append(ports, fmt.Sprintln("port", p.UUID, home, p.Name, p.Tag != nil, p.Trunks, p.Protected, theirs(p.ExternalIDs), p.Interfaces))
 			}
 		}
 		for _, m := range s.Bridges[i].Mirrors {
-			if !m.Managed() {
+			if !m.Managed() && !s.Bridges[i].Managed() {
 				writeValue(&b, "mirror", reflect.ValueOf(m))
 			}
 		}
 	}
-	return b.String()
+	slices.Sort(ports)
+	return strings.Join(ports, "") + b.String()
 }
 
 // TestAnyHistory lets many hands and spanctl work on one database in turn.
@@ -159,8 +166,8 @@ func TestAnyHistory(t *testing.T) {
 				t.Errorf("left: revision %q, intent %v", snap.Revision, snap.Intent)
 			}
 			for _, bridge := range snap.Bridges {
-				if slices.ContainsFunc(bridge.Mirrors, func(m plan.Mirror) bool { return m.Managed() }) {
-					t.Errorf("left: mirrors %+v", bridge.Mirrors)
+				if bridge.Managed() || slices.ContainsFunc(bridge.Mirrors, func(m plan.Mirror) bool { return m.Managed() }) {
+					t.Errorf("left: bridge %s, mirrors %+v", bridge.Name, bridge.Mirrors)
 				}
 				for _, p := range bridge.Ports {
 					if p.Managed() || p.VLANMode != h.modes[p.Name] {

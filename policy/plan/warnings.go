@@ -135,7 +135,20 @@ func (c *compiler) warnings(groups []*group) []string {
 	}
 	for port, p := range c.ports {
 		if on := &c.snap.Bridges[c.on[port]]; on.Managed() && c.on[port] == c.bridge[port] && !p.Managed() && p.Name != on.Name {
-			list = append(list, "port "+p.Name+" is on tap bridge "+on.Name+" and goes with it: bridge "+p.ExternalIDs[keySavedBridge]+", where it came from, is gone")
+			note := "port " + p.Name + " is on tap bridge " + on.Name + " and goes with it"
+			if from := p.ExternalIDs[keySavedBridge]; from != "" {
+				note += ": bridge " + from + ", where it came from, is gone"
+			}
+			list = append(list, note)
+		}
+	}
+	for b := range c.snap.Bridges {
+		if bridge := &c.snap.Bridges[b]; bridge.Managed() {
+			for m := range bridge.Mirrors {
+				if mirror := &bridge.Mirrors[m]; !mirror.Managed() {
+					list = append(list, "foreign mirror "+mirror.Name+" is on tap bridge "+bridge.Name+" and goes with it")
+				}
+			}
 		}
 	}
 	for name := range c.tagged {
