@@ -124,7 +124,7 @@ func TestStatistics(t *testing.T) {
 		}
 	}
 	type answer struct {
-		counters map[string]*plan.Counters
+		counters *plan.Readings
 		err      error
 	}
 	waiting := make(chan answer, 1)
@@ -134,7 +134,7 @@ func TestStatistics(t *testing.T) {
 	}()
 	vsctl(t, lab, "set", "Mirror", uuid, "statistics:tx_packets=3", "statistics:tx_bytes=9007199254740992")
 	a := <-waiting
-	if want := (plan.Counters{Packets: 3, Bytes: 9007199254740992}); a.err != nil || len(a.counters) != 1 || a.counters[uuid] == nil || *a.counters[uuid] != want {
+	if want := (plan.Counters{Packets: 3, Bytes: 9007199254740992}); a.err != nil || len(a.counters.Mirrors) != 1 || a.counters.Mirrors[uuid] == nil || *a.counters.Mirrors[uuid] != want {
 		t.Errorf("counters are %v, %v; want %v", a.counters, a.err, want)
 	}
 }
@@ -147,10 +147,10 @@ func TestStatisticsOfMirrorsNotInstalled(t *testing.T) {
 	apply(t, lab, put(t, session))
 	conn := dial(t, lab.DB)
 	counters, err := conn.Statistics(within(t, patience), observe(t, conn))
-	if err != nil || len(counters) != 1 {
-		t.Errorf("counters are %v, %v", counters, err)
+	if err != nil || len(counters.Mirrors) != 1 {
+		t.Fatalf("counters are %v, %v", counters, err)
 	}
-	for _, c := range counters {
+	for _, c := range counters.Mirrors {
 		if c != nil {
 			t.Errorf("counters are %v", c)
 		}
@@ -182,7 +182,7 @@ func TestStatisticsUnknown(t *testing.T) {
 				defer apply(t, lab, put(t, session))
 			}
 			counters, err := conn.Statistics(ctx, snap)
-			if err != nil || len(counters) != 0 {
+			if err != nil || len(counters.Mirrors) != 0 {
 				t.Errorf("counters are %v, %v", counters, err)
 			}
 			if waited := ctx.Err() != nil; waited == gone {

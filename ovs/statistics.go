@@ -12,11 +12,73 @@ import (
 	"spanctl/policy/plan"
 )
 
-// Statistics reads the counters of our mirrors, by the row's UUID. If one has
-// none yet it waits for the next time that ovs-vswitchd writes them. A mirror
+// Statistics reads the counters of our mirrors and of the interfaces that they
+// output to. It is nil if there are none.
+func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (*plan.Readings, error) {
+	mirrors, err := c.mirrorStatistics(ctx, s)
+	if err != nil || mirrors == nil {
+		return nil, err
+	}
+	if ctx.Err() != nil || len(mirrors) == 0 {
+		return &plan.Readings{Mirrors: mirrors}, nil
+	}
+	losses, err := c.losses(ctx, s)
+	return &plan.Readings{Mirrors: mirrors, Losses: losses}, err
+}
+
+// losses reads the counters of the interfaces that our mirrors output to.
+func (c *Conn) losses(ctx context.Context, s *plan.Snapshot) (map[string]plan.Losses, error) {
+	outputs := map[string]bool{}
+	for b := range s.Bridges {
+		for m := range s.Bridges[b].Mirrors {
+			if mirror := &s.Bridges[b].Mirrors[m]; mirror.Managed() {
+				outputs[mirror.OutputPort] = true
+			}
+		}
+	}
+	var names []string
+	var ops []ovsdb.Operation
+	for b := range s.Bridges {
+		for p := range s.Bridges[b].Ports {
+			if port := &s.Bridges[b].Ports[p]; outputs[port.Name] {
+				for i := range port.Interfaces {
+					names = append(names, port.Interfaces[i].Name)
+					ops = append(ops, ovsdb.Operation{
+						Op: ovsdb.OperationSelect, Table: vswitchd.InterfaceTable, Where: []ovsdb.Condition{isUUID(port.Interfaces[i].UUID)}, Columns: []string{"statistics"},
+					})
+				}
+			}
+		}
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	results, err := c.transact(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	losses := map[string]plan.Losses{}
+	for i, name := range names {
+		for _, row := range results[i].Rows {
+			stats, ok := row["statistics"].(ovsdb.OvsMap)
+			if !ok || len(stats.GoMap) == 0 {
+				continue
+			}
+			count := func(key string) uint64 { n, _ := stats.GoMap[key].(float64); return uint64(n) }
+			losses[name] = plan.Losses{
+				Dropped:  count("tx_dropped") + count("tx_errors") + count("ovs_tx_failure_drops") + count("ovs_tx_qos_drops"),
+				TooLarge: count("ovs_tx_mtu_exceeded_drops"),
+			}
+		}
+	}
+	return losses, nil
+}
+
+// mirrorStatistics reads the counters of our mirrors, by the row's UUID. If one
+// has none yet it waits for the next time that ovs-vswitchd writes them. A mirror
 // that has none after that is not installed, whatever cur_cfg says: its entry is
 // nil. One that has no entry is gone, or ctx ended before that could be known.
-func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (map[string]*plan.Counters, error) {
+func (c *Conn) mirrorStatistics(ctx context.Context, s *plan.Snapshot) (map[string]*plan.Counters, error) {
 	var uuids []string
 	for b := range s.Bridges {
 		for m := range s.Bridges[b].Mirrors {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/user"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,10 +37,10 @@ really being copied.`,
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
 				if dryRun {
-					_, err := a.preview(ctx, conn, r.plan)
+					_, err := a.preview(ctx, conn, r.planner(ctx, conn))
 					return err
 				}
-				return a.carryOut(ctx, conn, change{r.plan, "apply", func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }, noWait})
+				return a.carryOut(ctx, conn, change{r.planner(ctx, conn), "apply", func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }, noWait})
 			})
 		},
 	}
@@ -81,7 +80,7 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
 		_ = a.view().applied(applied, nil)
 		return fmt.Errorf("%w: %w", ovs.ErrNotInForce, err)
 	}
-	health := plan.Assess(stored(snap), nil)
+	health := plan.Assess(stored(ctx, conn, snap), nil)
 	if err := a.view().applied(applied, health); err != nil {
 		return err
 	}
@@ -96,7 +95,7 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
 // tidy removes what the change has made superfluous, now that it is in force,
 // adds it to what was applied, and returns what is there then.
 func (a *app) tidy(ctx context.Context, conn *ovs.Conn, applied *ovs.Applied, verb string) (*plan.Snapshot, error) {
-	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) { return stored(snap).Tidy(), nil }, comment(verb))
+	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) { return stored(ctx, conn, snap).Tidy(), nil }, comment(verb))
 	switch {
 	case errors.Is(err, ovs.ErrConflict): // the next apply removes it
 		a.log.Warn("an inert port is left", "error", err)
@@ -109,11 +108,6 @@ func (a *app) tidy(ctx context.Context, conn *ovs.Conn, applied *ovs.Applied, ve
 		}
 	}
 	return conn.Observe(ctx)
-}
-
-// stored plans for the intent as it is stored.
-func stored(snap *plan.Snapshot) *plan.Plan {
-	return plan.Make(snap, plan.StoredIntent(snap), time.Now())
 }
 
 func problems(h *plan.Health) string {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,8 +37,14 @@ deleted. --all also removes rows of ours that no session owns.`,
 				}
 				names = r.names()
 			}
-			planner := func(snap *plan.Snapshot) (*plan.Plan, error) { return planDelete(snap, names, all) }
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
+				planner := func(snap *plan.Snapshot) (*plan.Plan, error) {
+					intent, err := without(snap, names, all)
+					if err != nil {
+						return nil, err
+					}
+					return makePlan(ctx, conn, snap, intent), nil
+				}
 				if dryRun {
 					_, err := a.preview(ctx, conn, planner)
 					return err
@@ -55,7 +60,8 @@ deleted. --all also removes rows of ours that no session owns.`,
 	return cmd
 }
 
-func planDelete(snap *plan.Snapshot, names []string, all bool) (*plan.Plan, error) {
+// without is the stored intent less the named sessions, or all.
+func without(snap *plan.Snapshot, names []string, all bool) (plan.Intent, error) {
 	intent := plan.StoredIntent(snap)
 	if all {
 		names = intent.Names()
@@ -70,7 +76,7 @@ func planDelete(snap *plan.Snapshot, names []string, all bool) (*plan.Plan, erro
 	if len(unknown) > 0 {
 		return nil, errors.Join(unknown...)
 	}
-	return plan.Make(snap, intent, time.Now()), nil
+	return intent, nil
 }
 
 func btoi(b bool) int {

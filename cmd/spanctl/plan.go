@@ -29,7 +29,7 @@ changed. Without -f the plan is for the stored sessions.`,
 				return err
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
-				p, err := a.preview(ctx, conn, r.plan)
+				p, err := a.preview(ctx, conn, r.planner(ctx, conn))
 				if err == nil && detailed && !p.Empty() {
 					return errPending
 				}
@@ -65,19 +65,32 @@ func (r *request) load(ctx context.Context, a *app, files []string) error {
 
 func (r *request) names() []string { return slices.Sorted(maps.Keys(r.sessions)) }
 
-// plan is an ovs.Planner.
-func (r *request) plan(snap *plan.Snapshot) (*plan.Plan, error) {
-	intent := plan.StoredIntent(snap)
-	if r.prune {
-		maps.DeleteFunc(intent, func(name string, _ plan.Wanted) bool { return r.sessions[name] == nil })
-	}
-	for name, session := range r.sessions {
-		if err := intent.Put(name, session); err != nil {
-			return nil, err
+// planner makes plans for the request.
+func (r *request) planner(ctx context.Context, conn *ovs.Conn) ovs.Planner {
+	return func(snap *plan.Snapshot) (*plan.Plan, error) {
+		intent := plan.StoredIntent(snap)
+		if r.prune {
+			maps.DeleteFunc(intent, func(name string, _ plan.Wanted) bool { return r.sessions[name] == nil })
 		}
+		for name, session := range r.sessions {
+			if err := intent.Put(name, session); err != nil {
+				return nil, err
+			}
+		}
+		p := makePlan(ctx, conn, snap, intent)
+		return p, p.Refused(r.names())
 	}
-	p := plan.Make(snap, intent, time.Now())
-	return p, p.Refused(r.names())
+}
+
+// makePlan plans for an intent on a snapshot, with the routes of its tunnels.
+func makePlan(ctx context.Context, conn *ovs.Conn, snap *plan.Snapshot, intent plan.Intent) *plan.Plan {
+	snap.Routes = conn.Routes(ctx, intent.Remotes())
+	return plan.Make(snap, intent, time.Now())
+}
+
+// stored plans for the intent as it is stored.
+func stored(ctx context.Context, conn *ovs.Conn, snap *plan.Snapshot) *plan.Plan {
+	return makePlan(ctx, conn, snap, plan.StoredIntent(snap))
 }
 
 // preview shows what planner plans, and changes nothing.

@@ -39,12 +39,15 @@ to six seconds, within --timeout.`,
 				if inForce != nil && !errors.Is(inForce, ovs.ErrNotInForce) {
 					return inForce
 				}
-				counters, err := conn.Statistics(ctx, snap)
+				readings, err := conn.Statistics(ctx, snap)
 				if err != nil {
 					return err
 				}
-				p := stored(snap)
-				health := plan.Assess(p, counters)
+				if snap, err = conn.Observe(ctx); err != nil { // that may have taken seconds
+					return err
+				}
+				p := stored(ctx, conn, snap)
+				health := plan.Assess(p, readings)
 				if len(names) > 0 {
 					health = slices.DeleteFunc(health, func(h plan.Health) bool { return !slices.Contains(names, h.Outcome.Name) })
 				}

@@ -122,6 +122,38 @@ type jsonHealth struct {
 	Blind    []string     `json:"blind"`
 	Problems []string     `json:"problems"`
 	Mirrors  []jsonMirror `json:"mirrors"`
+	Places   []jsonPlace  `json:"destinations"`
+}
+
+// jsonPlace is one destination; what is null or left out is unknown.
+type jsonPlace struct {
+	Name     string   `json:"name"`
+	Port     string   `json:"port,omitempty"`
+	Bridge   string   `json:"bridge,omitempty"`
+	Absent   string   `json:"absent,omitempty"`
+	Link     string   `json:"link,omitempty"`
+	MTU      int      `json:"mtu,omitempty"`
+	Egress   string   `json:"egress,omitempty"`
+	Packets  *uint64  `json:"packets"`
+	Bytes    *uint64  `json:"bytes"`
+	Dropped  *uint64  `json:"dropped"`
+	TooLarge *uint64  `json:"too_large"`
+	Narrow   string   `json:"narrow,omitempty"`
+	Problems []string `json:"problems"`
+}
+
+func newJSONPlace(p *plan.PlaceHealth) jsonPlace {
+	doc := jsonPlace{
+		Name: p.Name, Port: p.Port, Bridge: p.Bridge, Absent: p.Absent, Link: p.Link, MTU: p.MTU, Egress: p.Egress,
+		Narrow: p.Narrow, Problems: append([]string{}, p.Problems...),
+	}
+	if p.Copies != nil {
+		doc.Packets, doc.Bytes = &p.Copies.Packets, &p.Copies.Bytes
+	}
+	if p.Losses != nil {
+		doc.Dropped, doc.TooLarge = &p.Losses.Dropped, &p.Losses.TooLarge
+	}
+	return doc
 }
 
 type jsonMirror struct {
@@ -137,7 +169,10 @@ func newJSONHealth(health []plan.Health) []jsonHealth {
 		h := &health[i]
 		doc := jsonHealth{
 			jsonSession: newJSONSession(h.Outcome), Missing: h.Missing, Copied: h.Copied,
-			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Mirrors: []jsonMirror{},
+			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Mirrors: []jsonMirror{}, Places: []jsonPlace{},
+		}
+		for p := range h.Places {
+			doc.Places = append(doc.Places, newJSONPlace(&h.Places[p]))
 		}
 		doc.State = h.State
 		for _, m := range h.Mirrors {

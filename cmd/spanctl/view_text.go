@@ -232,6 +232,9 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 		} else if len(h.Blind) > 0 {
 			fmt.Fprintf(b, "  not copied: %s\n", short(h.Blind))
 		}
+		for p := range h.Places {
+			writePlace(b, &h.Places[p], o.Tier)
+		}
 		for _, m := range h.Mirrors {
 			if m.Counters != nil {
 				fmt.Fprintf(b, "  mirror %s: %s, %s\n", m.Name, count(int(m.Counters.Packets), "copy", "copies"), count(int(m.Counters.Bytes), "byte"))
@@ -243,6 +246,33 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 	}
 }
 
+// writePlace writes a line for a destination, if anything is known of it.
+func writePlace(b *bytes.Buffer, p *plan.PlaceHealth, tier plan.Tier) {
+	var facts []string
+	add := func(known bool, format string, args ...any) {
+		if known {
+			facts = append(facts, fmt.Sprintf(format, args...))
+		}
+	}
+	add(p.Absent != "", "absent")
+	add(p.Egress != "", "leaves by %s", p.Egress)
+	add(p.Link != "", "link %s", p.Link)
+	add(p.MTU > 0, "MTU %d", p.MTU)
+	if p.Copies != nil && tier != plan.TierDirect { // there the mirrors' lines say it
+		add(true, "%s", count(int(p.Copies.Packets), "copy", "copies"))
+	}
+	if p.Losses != nil {
+		add(p.Losses.Dropped > 0, "%d not sent", p.Losses.Dropped)
+		add(p.Losses.TooLarge > 0, "%d too large", p.Losses.TooLarge)
+	}
+	if len(facts) > 0 {
+		fmt.Fprintf(b, "  to %s: %s\n", p.Label(), strings.Join(facts, ", "))
+	}
+	if p.Narrow != "" {
+		fmt.Fprintf(b, "    %s\n", p.Narrow)
+	}
+}
+
 func writeWarnings(b *bytes.Buffer, p *plan.Plan) {
 	for _, w := range p.Warnings {
 		fmt.Fprintf(b, "warning: %s\n", w)
@@ -251,7 +281,10 @@ func writeWarnings(b *bytes.Buffer, p *plan.Plan) {
 
 // where says where a session's copies go.
 func where(o *plan.Outcome) string {
-	if o.Bridge == "" {
+	switch {
+	case o.Tier == plan.TierHub:
+		return o.Destination + " by tap bridge " + o.Bridge
+	case o.Bridge == "":
 		return o.Destination
 	}
 	return o.Destination + " of bridge " + o.Bridge

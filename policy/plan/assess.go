@@ -11,6 +11,24 @@ type Counters struct {
 	Packets, Bytes uint64
 }
 
+// Losses are what an Interface's statistics tell of packets that it was given
+// and did not send.
+type Losses struct {
+	// Dropped are tx_dropped and tx_errors, and those of the userspace datapath's
+	// own counters that are not TooLarge: packets that did not fit its MTU. The
+	// counters do not see everything: on Linux devices in the userspace datapath a
+	// packet that is too large is in none (OVS 3.1).
+	Dropped, TooLarge uint64
+}
+
+// Readings are counters at one moment. Those of a Mirror are by its UUID: an
+// entry that is nil says that ovs-vswitchd, asked for long enough, has written
+// none: it does not have the mirror installed. Losses are by Interface.
+type Readings struct {
+	Mirrors map[string]*Counters
+	Losses  map[string]Losses
+}
+
 // A Health is what is really being copied for a session, by what OVSDB tells.
 type Health struct {
 	Outcome *Outcome
@@ -40,18 +58,19 @@ type MirrorHealth struct {
 }
 
 // Assess compares a plan's outcomes with the snapshot that it was made from.
-// Counters are by Mirror UUID; nil means that they are not known, and an entry
-// that is nil that ovs-vswitchd, asked for long enough, has written none: it
-// does not have the mirror installed.
-func Assess(p *Plan, counters map[string]*Counters) []Health {
+// The readings are nil if they are not known.
+func Assess(p *Plan, readings *Readings) []Health {
+	if readings == nil {
+		readings = &Readings{}
+	}
 	list := make([]Health, 0, len(p.Outcomes))
 	for _, o := range p.Outcomes {
 		h := Health{Outcome: o, State: o.State}
-		mirrors := h.find(p.Base, counters)
+		mirrors := h.find(p.Base, readings.Mirrors)
 		switch o.State {
 		case StateActive:
 			h.sources(mirrors)
-			h.places(p.Base, counters)
+			h.places(p.Base, readings)
 			h.pending(p)
 			if len(h.Problems) > 0 {
 				h.State = StateDegraded

@@ -177,6 +177,9 @@ func (c *compiler) conclude() {
 	for _, d := range c.deliveries {
 		for _, o := range d.sessions {
 			o.Tier, o.Destination, o.delivery = d.tier, labels(o.Places), d
+			for i, t := range o.targets {
+				o.Places[i].Narrow = c.narrow(d, t)
+			}
 			if d.tier == TierHub {
 				o.Bridge = d.name
 			} else {

@@ -275,8 +275,8 @@ func (c *compiler) places(o *Outcome) []Place {
 	return places
 }
 
-// label is what people call the place: a port by its name.
-func (p *Place) label() string {
+// Label is what people call the place: a port by its name.
+func (p *Place) Label() string {
 	if p.Bridge != "" {
 		return p.Port
 	}
@@ -286,7 +286,7 @@ func (p *Place) label() string {
 func labels(places []Place) string {
 	names := make([]string, len(places))
 	for i := range places {
-		names[i] = places[i].label()
+		names[i] = places[i].Label()
 	}
 	return strings.Join(names, ", ")
 }

@@ -28,7 +28,7 @@ func (c *compiler) findLeaks() []leak {
 			if t.tunnel == nil {
 				continue
 			}
-			route, known := c.snap.Routes[t.tunnel.remote]
+			route, known := c.route(t.tunnel)
 			if !known {
 				leaks = append(leaks, leak{d, t.tunnel, -1})
 				continue
@@ -41,6 +41,25 @@ func (c *compiler) findLeaks() []leak {
 		}
 	}
 	return leaks
+}
+
+// route is the way of the tunnel's packets: as the host's tables say, or, where
+// they cannot be seen, as ovs-vswitchd says of a tunnel that stands.
+func (c *compiler) route(t *tunnel) (route Route, known bool) {
+	if route, known = c.snap.Routes[t.remote]; known {
+		return route, true
+	}
+	_, port := c.snap.portAnywhere(t.name)
+	if port == nil || !port.Managed() || len(port.Interfaces) != 1 || port.Interfaces[0].Egress == "" {
+		return Route{}, false
+	}
+	route.Device = port.Interfaces[0].Egress
+	for _, p := range c.ports {
+		if slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == route.Device }) {
+			route.MTU = mtu(p)
+		}
+	}
+	return route, true
 }
 
 // reaches reports whether the leak's packets can enter the group's bridge:

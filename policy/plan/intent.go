@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"spanctl/policy"
@@ -50,6 +51,24 @@ func (in Intent) Put(name string, session *policy.Session) error {
 	}
 	in[name] = Wanted{Session: session, Stored: in[name].Stored, Raw: string(raw)}
 	return nil
+}
+
+// Remotes lists the far ends of the sessions' tunnels: those whose routes
+// [Snapshot.Routes] should tell.
+func (in Intent) Remotes() []netip.Addr {
+	var remotes []netip.Addr
+	for _, w := range in {
+		if w.Session == nil {
+			continue
+		}
+		for i := range w.Session.Destinations {
+			if d := &w.Session.Destinations[i]; d.ERSPAN != nil || d.GRE != nil || d.VXLAN != nil || d.Geneve != nil {
+				remotes = append(remotes, newTunnel(d).remote)
+			}
+		}
+	}
+	slices.SortFunc(remotes, netip.Addr.Compare)
+	return slices.Compact(remotes)
 }
 
 // Names lists the sessions, sorted.

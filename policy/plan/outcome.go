@@ -61,6 +61,9 @@ type Place struct {
 	Port, Bridge string
 	// Absent says what is awaited, empty for a destination that is present.
 	Absent string
+	// Narrow says which copies are too large for the destination, empty if none is
+	// as far as is known.
+	Narrow string
 }
 
 // SourceCount is how many ports are present and wanted.

@@ -18,23 +18,21 @@ type PlaceHealth struct {
 	// Copies are those sent to this destination. In the hub tier each has its own;
 	// nil is unknown.
 	Copies *Counters
-	// Drops are packets that the port did not take (tx_dropped and tx_errors of
-	// Interface.statistics); nil is unknown.
-	Drops *uint64
+	// Losses are copies that the port did not send; nil is unknown.
+	Losses *Losses
 	// Problems say what is not as it should be.
 	Problems []string
 }
 
-// places checks where the copies go. Drops, and Copies in the direct tier, are
-// not in it: see Assess.
-func (h *Health) places(snap *Snapshot, counters map[string]*Counters) {
+// places checks where the copies go.
+func (h *Health) places(snap *Snapshot, readings *Readings) {
 	for _, place := range h.Outcome.Places {
 		ph := PlaceHealth{Place: place}
 		switch {
 		case place.Absent != "":
 			ph.Problems = append(ph.Problems, place.Absent)
 		case place.Port != "":
-			ph.look(snap, counters)
+			ph.look(snap, readings)
 		}
 		h.Problems = append(h.Problems, ph.Problems...)
 		h.Places = append(h.Places, ph)
@@ -44,20 +42,21 @@ func (h *Health) places(snap *Snapshot, counters map[string]*Counters) {
 // look checks the port that copies leave by. A device that vanished under its
 // row keeps its ofport and an empty error: only link_state tells (OVS 3.1). A bond
 // is down if all its members are.
-func (ph *PlaceHealth) look(snap *Snapshot, counters map[string]*Counters) {
+func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings) {
 	bridge, port := snap.portAnywhere(ph.Port)
 	if port == nil {
-		ph.Problems = append(ph.Problems, "destination "+ph.label()+" has no port: run spanctl apply")
+		ph.Problems = append(ph.Problems, "destination "+ph.Label()+" has no port: run spanctl apply")
 		return
 	}
 	ph.MTU = mtu(port)
 	for m := range bridge.Mirrors {
-		if mirror := &bridge.Mirrors[m]; mirror.Managed() && mirror.OutputPort == ph.Port && counters[mirror.UUID] != nil {
+		mirror := &bridge.Mirrors[m]
+		if sent := readings.Mirrors[mirror.UUID]; mirror.Managed() && mirror.OutputPort == ph.Port && sent != nil {
 			if ph.Copies == nil {
 				ph.Copies = &Counters{}
 			}
-			ph.Copies.Packets += counters[mirror.UUID].Packets
-			ph.Copies.Bytes += counters[mirror.UUID].Bytes
+			ph.Copies.Packets += sent.Packets
+			ph.Copies.Bytes += sent.Bytes
 		}
 	}
 	var down []string
@@ -75,6 +74,16 @@ func (ph *PlaceHealth) look(snap *Snapshot, counters map[string]*Counters) {
 			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd could not add it", name))
 		case iface.LinkState == "down" || iface.Carrier == "down":
 			down = append(down, fmt.Sprintf("destination %s: link is down", name))
+		}
+		if lost, ok := readings.Losses[iface.Name]; ok {
+			if ph.Losses == nil {
+				ph.Losses = &Losses{}
+			}
+			ph.Losses.Dropped += lost.Dropped
+			ph.Losses.TooLarge += lost.TooLarge
+		}
+		if port.Managed() && iface.Egress == "" && readings.Mirrors != nil {
+			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd has no route to it", name))
 		}
 		if iface.LinkState != "" && ph.Link != "up" {
 			ph.Link = iface.LinkState

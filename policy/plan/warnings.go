@@ -21,13 +21,11 @@ func (c *compiler) rspanReceivers(g *group) []string {
 	return names
 }
 
-// tooLarge warns of destinations that do not take the largest packets of the
-// sources: a port whose MTU is smaller, where copies vanish without any counter
-// (OVS 3.1, userspace), and a tunnel whose path is too narrow for what it wraps.
-func (c *compiler) tooLarge(d *delivery) []string {
-	if d.rspan() {
-		return nil
-	}
+// narrow says of a delivery's destination that it does not take the largest
+// packets of the sources, nothing if it does: of a port whose MTU is smaller, where
+// copies vanish without any counter, and of a tunnel whose path is too narrow for
+// what it wraps, where they do so too in the userspace datapath (OVS 3.1).
+func (c *compiler) narrow(d *delivery, t target) string {
 	largest, name := 0, ""
 	for _, o := range d.sessions {
 		o.sources(func(s source) {
@@ -36,30 +34,27 @@ func (c *compiler) tooLarge(d *delivery) []string {
 			}
 		})
 	}
-	var list []string
-	for _, t := range d.targets {
-		switch {
-		case t.tunnel != nil:
-			path := c.snap.Routes[t.tunnel.remote].MTU
-			if path == 0 || largest+t.tunnel.overhead <= path {
-				continue
-			}
-			fate := "sent in fragments"
-			if d.datapath == "netdev" || t.tunnel.options["df_default"] == "true" {
-				fate = "lost"
-			}
-			list = append(list, fmt.Sprintf("copies of packets over %d bytes are %s: the path to %s carries %d bytes, %d of which the tunnel adds, and source %s has an MTU of %d",
-				path-t.tunnel.overhead, fate, t.tunnel.text, path, t.tunnel.overhead, name, largest))
-		case t.port >= 0:
-			limit := mtu(c.ports[t.port])
-			if limit == 0 || d.snaplen > 0 && d.snaplen <= limit || largest <= limit {
-				continue
-			}
-			list = append(list, fmt.Sprintf("copies of packets over %d bytes are lost: that is the MTU of destination %s, and source %s has %d",
-				limit, c.ports[t.port].Name, name, largest))
+	switch {
+	case t.tunnel != nil:
+		route, _ := c.route(t.tunnel)
+		if route.MTU == 0 || largest+t.tunnel.overhead <= route.MTU {
+			return ""
 		}
+		fate := "sent in fragments"
+		if d.datapath == "netdev" || t.tunnel.options["df_default"] == "true" {
+			fate = "lost"
+		}
+		return fmt.Sprintf("copies of packets over %d bytes are %s: the path to %s carries %d bytes, %d of which the tunnel adds, and source %s has an MTU of %d",
+			route.MTU-t.tunnel.overhead, fate, t.tunnel.text, route.MTU, t.tunnel.overhead, name, largest)
+	case t.port >= 0:
+		limit := mtu(c.ports[t.port])
+		if limit == 0 || d.snaplen > 0 && d.snaplen <= limit || largest <= limit {
+			return ""
+		}
+		return fmt.Sprintf("copies of packets over %d bytes are lost: that is the MTU of destination %s, and source %s has %d",
+			limit, c.ports[t.port].Name, name, largest)
 	}
-	return list
+	return ""
 }
 
 // tapWarnings say what a tap bridge means for others.
@@ -112,8 +107,13 @@ func (c *compiler) warnings(groups []*group) []string {
 		if d.raised != nil {
 			prefix = "session " + d.raised.Name + ": "
 		}
-		for _, note := range slices.Concat(c.tooLarge(d), c.tapWarnings(d)) {
+		for _, note := range c.tapWarnings(d) {
 			list = append(list, prefix+note)
+		}
+		for _, t := range d.targets {
+			if note := c.narrow(d, t); note != "" {
+				list = append(list, prefix+note)
+			}
 		}
 	}
 	list = append(list, c.doubles(groups)...)
