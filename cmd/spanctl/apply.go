@@ -20,27 +20,42 @@ func applyCommand(a *app) *cobra.Command {
 	var files []string
 	var prune, dryRun, noWait bool
 	cmd := &cobra.Command{
-		Use:   "apply [-f FILE]...",
+		Use:   "apply [-f FILE]... | apply PLAN",
 		Short: "Put policies in force",
 		Long: `Put the sessions of policy files in force and store them in OVSDB, in one
 transaction. Sessions that the files do not name stay as they are. Without -f
 the stored sessions are put in force again: what others have changed or deleted
-is mended, sessions that have expired end.
+is mended, sessions that have expired end. PLAN is a file that plan --out wrote:
+if something else would be done by now it is refused, with exit code 6.
 
 Apply then waits until ovs-vswitchd has taken the change in, and reports what is
 really being copied.`,
 		Example: "  spanctl apply -f policy.yaml\n  generate-policy | spanctl apply -f - --prune\n  spanctl apply",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := request{prune: prune}
-			if err := r.load(cmd.Context(), a, files); err != nil {
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := &request{prune: prune}
+			var file *planFile
+			var err error
+			if len(args) == 0 {
+				err = r.load(cmd.Context(), a, files)
+			} else if len(files) > 0 || prune {
+				err = fmt.Errorf("%w: %s is a plan, and says what to do by itself: leave -f and --prune out, or write -f %s if it is a policy", errUsage, args[0], args[0])
+			} else {
+				file, r, err = loadPlan(args[0])
+			}
+			if err != nil {
 				return err
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
+				planner := r.planner(ctx, conn)
+				if file != nil {
+					planner = file.planner(ctx, conn, r)
+				}
 				if dryRun {
-					_, err := a.preview(ctx, conn, r.planner(ctx, conn))
+					_, err := a.preview(ctx, conn, planner)
 					return err
 				}
-				return a.carryOut(ctx, conn, change{r.planner(ctx, conn), "apply", func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }, noWait})
+				return a.carryOut(ctx, conn, change{planner, "apply", func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }, noWait})
 			})
 		},
 	}

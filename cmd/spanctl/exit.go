@@ -33,7 +33,7 @@ const exitTable = `Exit codes:
   3    invalid policy, missing file, wrong usage
   4    plan refused: a limit, a missing capability, a loop
   5    OVSDB is unreachable or not permitted, within --timeout
-  6    conflict: others keep changing the database
+  6    conflict: others keep changing the database, or a plan file is stale
   7    degraded: something present is not copied; or committed, but not yet seen in force
   130  interrupted
 `
@@ -54,7 +54,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errPending):
 		return exitPending
-	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
+	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret),
+		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid
 	case errors.Is(err, plan.ErrRefused):
 		return exitRefused
@@ -62,7 +63,7 @@ func exitCode(err error) int {
 		return exitDegraded
 	case errors.Is(err, ovs.ErrUnreachable), errors.Is(err, ovs.ErrPermission):
 		return exitUnreachable
-	case errors.Is(err, ovs.ErrConflict):
+	case errors.Is(err, ovs.ErrConflict), errors.Is(err, errStale):
 		return exitConflict
 	}
 	return exitError

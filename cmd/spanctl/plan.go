@@ -16,13 +16,15 @@ import (
 func planCommand(a *app) *cobra.Command {
 	var files []string
 	var prune, detailed bool
+	var out string
 	cmd := &cobra.Command{
-		Use:   "plan [-f FILE]...",
+		Use:   "plan [-f FILE]... [--out FILE]",
 		Short: "Show what apply would change, and why",
 		Long: `Show what apply would change: + for rows that are made, ~ for rows that are
 changed, - for rows that are removed, each with its reason and tier. Nothing is
-changed. Without -f the plan is for the stored sessions.`,
-		Example: "  spanctl plan -f policy.yaml\n  spanctl plan -f policy.yaml --detailed-exitcode",
+changed. Without -f the plan is for the stored sessions. With --out the plan is
+also kept in a file, and "apply FILE" does just that, or nothing.`,
+		Example: "  spanctl plan -f policy.yaml\n  spanctl plan -f policy.yaml --detailed-exitcode\n  spanctl plan -f policy.yaml --out change.plan && spanctl apply change.plan",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := request{prune: prune}
 			if err := r.load(cmd.Context(), a, files); err != nil {
@@ -30,6 +32,9 @@ changed. Without -f the plan is for the stored sessions.`,
 			}
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
 				p, err := a.preview(ctx, conn, r.planner(ctx, conn))
+				if err == nil && out != "" {
+					err = r.save(p, out)
+				}
 				if err == nil && detailed && !p.Empty() {
 					return errPending
 				}
@@ -39,6 +44,7 @@ changed. Without -f the plan is for the stored sessions.`,
 	}
 	fileFlag(cmd, &files, "policies to plan for")
 	cmd.Flags().BoolVar(&prune, "prune", false, "plan the removal of stored sessions that the files do not name")
+	cmd.Flags().StringVar(&out, "out", "", "keep the plan in this file, for apply")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 2 if there are changes")
 	return cmd
 }
