@@ -18,6 +18,7 @@ type view interface {
 	applied(a *ovs.Applied, health []plan.Health) error
 	sessions(doc *policy.Document) error
 	status(health []plan.Health) error
+	imports(imports []plan.Import) error
 	version(info versionInfo) error
 }
 

@@ -35,6 +35,31 @@ func (v *jsonView) sessions(doc *policy.Document) error {
 	}{plan.FormatVersion, doc})
 }
 
+type jsonImport struct {
+	Bridge  string   `json:"bridge"`
+	Mirror  string   `json:"mirror"`
+	UUID    string   `json:"uuid"`
+	Session string   `json:"session,omitempty"` // in the policy; empty if it cannot be said
+	Notes   []string `json:"notes"`
+}
+
+func (v *jsonView) imports(imports []plan.Import) error {
+	doc := struct {
+		FormatVersion int              `json:"format_version"`
+		Policy        *policy.Document `json:"policy"`
+		Mirrors       []jsonImport     `json:"mirrors"`
+	}{plan.FormatVersion, &policy.Document{Version: policy.Version, Sessions: map[string]*policy.Session{}}, []jsonImport{}}
+	for i := range imports {
+		mirror := jsonImport{Bridge: imports[i].Bridge, Mirror: imports[i].Mirror, UUID: imports[i].UUID, Notes: append([]string{}, imports[i].Notes...)}
+		if imports[i].Session != nil {
+			mirror.Session = imports[i].Name
+			doc.Policy.Sessions[mirror.Session] = imports[i].Session
+		}
+		doc.Mirrors = append(doc.Mirrors, mirror)
+	}
+	return v.write(doc)
+}
+
 func (v *jsonView) version(info versionInfo) error { return v.write(info) }
 
 type jsonPlan struct {

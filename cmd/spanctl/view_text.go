@@ -44,6 +44,29 @@ func (v *textView) sessions(doc *policy.Document) error {
 	return err
 }
 
+// imports writes a policy; what it does not say is in comments.
+func (v *textView) imports(imports []plan.Import) error {
+	doc := &policy.Document{Version: policy.Version, Sessions: map[string]*policy.Session{}}
+	var b bytes.Buffer
+	for i := range imports {
+		if imports[i].Session != nil {
+			doc.Sessions[imports[i].Name] = imports[i].Session
+		}
+		for _, note := range imports[i].Notes {
+			fmt.Fprintf(&b, "# mirror %s of bridge %s: %s\n", imports[i].Mirror, imports[i].Bridge, note)
+		}
+	}
+	if len(imports) == 0 {
+		b.WriteString("# there are no foreign mirrors\n")
+	}
+	text, err := policy.Format(doc)
+	if err != nil {
+		return err
+	}
+	b.Write(text)
+	return v.flush(&b)
+}
+
 func (v *textView) version(info versionInfo) error {
 	_, err := fmt.Fprintf(v.out, "spanctl %s (%s, policy language %d)\n", info.Version, info.Go, info.Policy)
 	return err

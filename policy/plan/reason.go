@@ -24,6 +24,7 @@ const (
 	ReasonTags     Reason = "vlan-tags"
 	ReasonBorrow   Reason = "borrow"
 	ReasonGiveBack Reason = "give-back"
+	ReasonAdopt    Reason = "adopt"
 	ReasonFollow   Reason = "running-connections"
 )
 
