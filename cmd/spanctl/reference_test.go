@@ -55,7 +55,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	}
 	for _, reason := range []plan.Reason{
 		plan.ReasonNew, plan.ReasonChanged, plan.ReasonDeleted, plan.ReasonDisabled, plan.ReasonExpired, plan.ReasonWaiting, plan.ReasonPorts,
-		plan.ReasonMissing, plan.ReasonDrift, plan.ReasonOrphan, plan.ReasonTags, plan.ReasonBorrow, plan.ReasonAdopt, plan.ReasonGiveBack, plan.ReasonFollow,
+		plan.ReasonMissing, plan.ReasonDrift, plan.ReasonOrphan, plan.ReasonTags, plan.ReasonTier, plan.ReasonBorrow, plan.ReasonAdopt, plan.ReasonGiveBack, plan.ReasonFollow,
 	} {
 		if !strings.Contains(text, "`"+string(reason)+"`") {
 			t.Errorf("reason %s is not documented", reason)

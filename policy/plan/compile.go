@@ -62,9 +62,7 @@ type compiler struct {
 	outcomes   []*Outcome
 	tunnels    map[string]*tunnel // by name
 	deliveries []*delivery
-	// leaks are where packets of the deliveries' tunnels can enter source bridges.
-	leaks []leak
-	roots []int32 // see joined
+	roots      []int32 // see joined
 }
 
 // order puts the sessions in the order in which they claim destinations and

@@ -138,9 +138,6 @@ func (c *compiler) raise(d *delivery) *Refusal {
 		return &Refusal{Session: o.Name, Field: field, Problem: problem, Remedy: remedy}
 	}
 	c.nameTap(d)
-	if taken := c.taken(d.name); taken != "" {
-		return refuse("destinations", fmt.Sprintf("the tap bridge would be named %s, and %s has that name", d.name, taken), "rename it")
-	}
 	var bridges []int32
 	for _, s := range d.sessions {
 		bridges = append(bridges, c.bridgesOf(s)...)
@@ -155,6 +152,9 @@ func (c *compiler) raise(d *delivery) *Refusal {
 	}
 	slices.Sort(bridges)
 	bridges = slices.Compact(bridges)
+	if name, owner := c.taken(d, bridges); owner != "" {
+		return refuse("destinations", fmt.Sprintf("needs a row named %s, and %s has that name", name, owner), "rename that")
+	}
 	d.datapath = c.snap.Bridges[bridges[0]].Datapath
 	for _, b := range bridges[1:] {
 		if first, other := &c.snap.Bridges[bridges[0]], &c.snap.Bridges[b]; datapathOf(first) != datapathOf(other) {
@@ -245,15 +245,27 @@ func (c *compiler) nameTap(d *delivery) {
 	}
 }
 
-// taken says what foreign row has the name, nothing if none has.
-func (c *compiler) taken(name string) string {
-	if b := c.snap.Bridge(name); b != nil && !b.Managed() {
-		return "bridge " + name
+// taken finds a foreign row that has a name which the delivery's rows need.
+func (c *compiler) taken(d *delivery, bridges []int32) (name, owner string) {
+	names := []string{d.name}
+	for _, b := range bridges {
+		outer, inner := d.patch(c.snap.Bridges[b].Name)
+		names = append(names, outer, inner)
 	}
-	if b, p := c.snap.portAnywhere(name); p != nil && !p.Managed() && !(b.Managed() && b.Name == name) {
-		return "port " + name
+	for _, t := range d.targets {
+		if t.tunnel != nil {
+			names = append(names, t.tunnel.name)
+		}
 	}
-	return ""
+	for _, name := range names {
+		if b := c.snap.Bridge(name); b != nil && !b.Managed() {
+			return name, "a bridge"
+		}
+		if b, p := c.snap.portAnywhere(name); p != nil && !p.Managed() && !(b.Managed() && b.Name == name) {
+			return name, "a port of bridge " + b.Name
+		}
+	}
+	return "", ""
 }
 
 // places tells what the targets are, for people: o.Places.

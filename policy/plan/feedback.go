@@ -86,9 +86,11 @@ func (c *compiler) quiet(l leak, port int32) bool {
 // is refused if its copies go into a tunnel; copies that end in this host make no
 // loop. It reports whether a session was refused.
 func (c *compiler) refuseLoops(groups []*group) bool {
-	c.leaks = c.findLeaks()
+	leaks := c.findLeaks()
 	for _, g := range groups {
-		for _, l := range c.leaks {
+		own := func(l leak) bool { return l.delivery == g.delivery }
+		slices.SortStableFunc(leaks, func(a, b leak) int { return btoi(own(b)) - btoi(own(a)) })
+		for _, l := range leaks {
 			if !c.reaches(l, g) {
 				continue
 			}
@@ -194,18 +196,25 @@ func (c *compiler) fromOnly(list []source, g *group) []source {
 	return rest
 }
 
-// loop is the refusal of a session whose copies would be copied again.
+// loop is the refusal of a session whose copies would be copied again, with
+// the path.
 func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	bridge := c.snap.Bridges[g.bridge].Name
-	way, remedy := "its route is not known", "run spanctl on the host, where routes can be seen, or"
+	way, remedy := "its route is not known", "run spanctl on the host, where routes can be seen; or "
 	if l.device >= 0 {
 		way, remedy = c.wayOut(l), ""
 	}
-	path := strings.Join([]string{bridge, g.delivery.name, l.tunnel.text, way, bridge}, " -> ")
+	path := []string{bridge, g.delivery.name, l.tunnel.text, way, bridge}
+	if l.delivery != g.delivery {
+		path = []string{fmt.Sprintf("%s of session %s", l.tunnel.text, l.delivery.sessions[0].Name), way, bridge, g.delivery.name, labels(g.sessions[0].Places)}
+	}
+	if datapathOf(&c.snap.Bridges[g.bridge]) == "netdev" {
+		remedy += "copy every port of that bridge, "
+	}
 	return &Refusal{
 		Session: o.Name, Field: "destinations",
-		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", path, why),
-		Remedy:  strings.TrimSpace(remedy + " copy other bridges, or send by a way that none of the copied bridges is on"),
+		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(path), " -> "), why),
+		Remedy:  remedy + "copy other bridges, or send by a way that none of the copied bridges is on",
 	}
 }
 

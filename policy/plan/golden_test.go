@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,8 +119,9 @@ func renderPlan(p *plan.Plan) string {
 
 // readSnapshot reads the lines of a snapshot:
 //
-//	ovs VERSION | filter | bridge NAME | stored SESSION JSON
-//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [ofport=N] [mtu=N] [link=L] [members=A,B] [KEY:=VALUE]...
+//	ovs VERSION | filter | local | route ADDRESS DEVICE MTU | stored SESSION JSON
+//	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [KEY:=VALUE]...
+//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [ofport=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
 //	mirror NAME [all] [src=A,B] [dst=A,B] [vlans=R] [out=PORT] [outvlan=N] [snaplen=N] [KEY:=VALUE]...
 func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 	t.Helper()
@@ -139,8 +141,15 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 			s.MirrorFilter = true
 		case "stored":
 			s.Intent[words[1]] = strings.TrimSpace(strings.SplitN(line, words[1], 2)[1])
+		case "local":
+			s.Local = true
+		case "route":
+			if s.Routes == nil {
+				s.Routes = map[netip.Addr]plan.Route{}
+			}
+			s.Routes[netip.MustParseAddr(words[1])] = plan.Route{Device: words[2], MTU: number(t, words[3])}
 		case "bridge":
-			s.Bridges = append(s.Bridges, plan.Bridge{UUID: uuid(), Name: words[1], Ports: []plan.Port{hostPort(words[1], uuid)}})
+			s.Bridges = append(s.Bridges, readBridge(t, words[1:], uuid))
 			bridge = &s.Bridges[len(s.Bridges)-1]
 		case "port":
 			bridge.Ports = append(bridge.Ports, readPort(t, words[1:], uuid))
@@ -156,13 +165,37 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 	return s
 }
 
+func readBridge(t testing.TB, words []string, uuid func() string) plan.Bridge {
+	b := plan.Bridge{UUID: uuid(), Name: words[0], Ports: []plan.Port{hostPort(words[0], uuid)}, ExternalIDs: map[string]string{}, OtherConfig: map[string]string{}}
+	for _, word := range words[1:] {
+		key, v, _ := strings.Cut(word, "=")
+		if id, ok := strings.CutSuffix(key, ":"); ok {
+			b.ExternalIDs[id] = v
+			continue
+		}
+		switch key {
+		case "datapath":
+			b.Datapath = v
+		case "failmode":
+			b.FailMode = v
+		case "flood":
+			b.FloodVLANs = ranges(t, v)
+		case "bpdu":
+			b.OtherConfig["forward-bpdu"] = "true"
+		default:
+			t.Fatalf("snapshot: %q", word)
+		}
+	}
+	return b
+}
+
 func hostPort(name string, uuid func() string) plan.Port {
 	return plan.Port{UUID: uuid(), Name: name, Interfaces: []plan.Interface{{UUID: uuid(), Name: name, Type: "internal", OFPort: 65534}}}
 }
 
 func readPort(t testing.TB, words []string, uuid func() string) plan.Port {
 	p := plan.Port{UUID: uuid(), Name: words[0], ExternalIDs: map[string]string{}}
-	iface := plan.Interface{UUID: uuid(), Name: words[0], OFPort: 1, ExternalIDs: map[string]string{}}
+	iface := plan.Interface{UUID: uuid(), Name: words[0], OFPort: 1, Options: map[string]string{}, ExternalIDs: map[string]string{}}
 	for _, word := range words[1:] {
 		key, v, _ := strings.Cut(word, "=")
 		if id, ok := strings.CutSuffix(key, ":"); ok {
@@ -172,9 +205,17 @@ func readPort(t testing.TB, words []string, uuid func() string) plan.Port {
 			}
 			continue
 		}
+		if option, ok := strings.CutSuffix(key, "."); ok {
+			iface.Options[option] = v
+			continue
+		}
 		switch key {
 		case "type":
 			iface.Type = v
+		case "egress":
+			iface.Egress = v
+		case "protected":
+			p.Protected = true
 		case "driver":
 			iface.Driver = v
 		case "mode":

@@ -22,6 +22,7 @@ const (
 	ReasonDrift    Reason = "drift"
 	ReasonOrphan   Reason = "orphan"
 	ReasonTags     Reason = "vlan-tags"
+	ReasonTier     Reason = "tier-changed"
 	ReasonBorrow   Reason = "borrow"
 	ReasonGiveBack Reason = "give-back"
 	ReasonAdopt    Reason = "adopt"
@@ -98,6 +99,9 @@ func explainRow(c *Change, intent Intent, byName map[string]*Outcome) (Reason, s
 			return ReasonChanged, fmt.Sprintf("session %s is changed", name)
 		}
 	}
+	if detail := tierChange(c, intent, byName); detail != "" {
+		return ReasonTier, detail
+	}
 	if c.Action == Create {
 		return ReasonMissing, fmt.Sprintf("session %s wants it and it is not there", strings.Join(c.Sessions, ","))
 	}
@@ -125,6 +129,24 @@ func explainRow(c *Change, intent Intent, byName map[string]*Outcome) (Reason, s
 		}
 	}
 	return ReasonPorts, "ports came or went"
+}
+
+// tierChange says that the row changes because a session that shares it needs a
+// tap bridge now, or does so no longer; nothing if that is not so.
+func tierChange(c *Change, intent Intent, byName map[string]*Outcome) string {
+	for _, name := range c.Sessions {
+		o := byName[name]
+		if o == nil || o.delivery == nil {
+			continue
+		}
+		if raised := o.delivery.raised; c.Tier == TierHub && raised != nil && intent[raised.Name].changed() {
+			return fmt.Sprintf("session %s needs the tap bridge: %s", raised.Name, o.delivery.why)
+		}
+		if out, ok := c.Columns[colOutputPort]; ok && o.delivery.tier == TierDirect && len(out.Old) > 0 && strings.HasPrefix(out.Old[0], "spanctl-") {
+			return "the tap bridge is no longer needed"
+		}
+	}
+	return ""
 }
 
 // sessionsIn reads the sessions from the atoms of an external_ids column.

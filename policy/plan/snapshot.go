@@ -58,6 +58,8 @@ type Snapshot struct {
 	// Routes are how the host reaches the far ends of tunnels. One that is not
 	// in it has no route that is known.
 	Routes map[netip.Addr]Route
+	// Addresses are the host's own, nil if they are not known.
+	Addresses []netip.Addr
 }
 
 // A Route is how a host's packets to an address leave it.

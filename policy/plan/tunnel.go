@@ -26,7 +26,12 @@ type tunnel struct {
 	// Ethernet header, whose length is the MTU that a port tells.
 	overhead int
 	erspan   policy.ERSPANType // empty for others
+	ecn      bool              // tos has bits that OVS does not set
+	local    netip.Addr
 }
+
+// field is the kind by its policy field.
+func (t *tunnel) field() string { return strings.TrimPrefix(t.kind, "ip6") }
 
 // tunnel returns the destination's tunnel.
 func (c *compiler) tunnel(d *policy.Destination) *tunnel {
@@ -111,6 +116,7 @@ func newTunnel(d *policy.Destination) *tunnel {
 	if common.TTL != 0 {
 		set("ttl", common.TTL)
 	}
+	t.local, t.ecn = common.Local, common.TOS&3 != 0
 	if common.TOS != 0 {
 		set("tos", common.TOS)
 	}
@@ -145,10 +151,12 @@ func (c *compiler) refuseTunnel(t *tunnel, datapath string) (field, problem, rem
 	switch {
 	case t.erspan == policy.ERSPANTypeI:
 		return ".erspan.type", "Open vSwitch sends no ERSPAN type I", "use type II or III"
+	case t.ecn:
+		return "." + t.field() + ".tos", "Open vSwitch sets the upper six bits of the TOS byte, and takes the others from the packet inside", "use a multiple of 4"
 	case t.pskFile != "" && datapath == "netdev":
-		return ".psk_file", "the userspace datapath does not encrypt tunnels: the copies would go in clear", "leave it out, or use a bridge of the kernel's datapath"
+		return "." + t.field() + ".psk_file", "the userspace datapath does not encrypt tunnels: the copies would go in clear", "leave it out, or use a bridge of the kernel's datapath"
 	case t.pskFile != "" && !c.snap.Local:
-		return ".psk_file", "the file is on the host, and this is a remote connection", "run spanctl on the host"
+		return "." + t.field() + ".psk_file", "the file is on the host, and this is a remote connection", "run spanctl on the host"
 	}
 	for b := range c.snap.Bridges {
 		for p := range c.snap.Bridges[b].Ports {

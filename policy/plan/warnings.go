@@ -65,8 +65,13 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 	var list []string
 	for _, t := range d.targets {
 		switch {
-		case t.tunnel != nil && t.tunnel.pskFile != "":
-			list = append(list, "copies to "+t.tunnel.text+" are encrypted only while ovs-monitor-ipsec runs on the host")
+		case t.tunnel != nil:
+			if t.tunnel.pskFile != "" {
+				list = append(list, "copies to "+t.tunnel.text+" are encrypted only while ovs-monitor-ipsec runs on the host")
+			}
+			if local := t.tunnel.local; local.IsValid() && c.snap.Addresses != nil && !slices.Contains(c.snap.Addresses, local) {
+				list = append(list, "nothing is sent to "+t.tunnel.text+": local "+local.String()+" is no address of this host")
+			}
 		case t.port >= 0 && c.snap.Bridges[c.on[t.port]].Name != d.name:
 			p, home := c.ports[t.port].Name, c.snap.Bridges[c.bridge[t.port]].Name
 			list = append(list, fmt.Sprintf("port %s is moved from bridge %s to tap bridge %s while the session copies, because %s: scripts that name bridge %s for it (ovs-vsctl del-port %s %s) fail meanwhile",

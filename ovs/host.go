@@ -1,0 +1,117 @@
+package ovs
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"spanctl/policy/plan"
+)
+
+// local reports whether the database is on this host: it is reached by a Unix
+// socket.
+func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
+
+// LookAtHost adds to the snapshot how the host's packets to the addresses leave
+// it, and its own addresses: as the kernel says in the network namespace that
+// ovs-vswitchd runs in. What cannot be known is left out: of a remote database,
+// without the rights to look, where ovs-vswitchd does not run, where there is no
+// route.
+func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, remotes []netip.Addr) {
+	if len(remotes) == 0 || !c.local() {
+		return
+	}
+	err := c.inNamespace(func(handle *netlink.Handle) error {
+		s.Routes = map[netip.Addr]plan.Route{}
+		for _, address := range remotes {
+			route, err := lookUp(handle, address)
+			if err != nil {
+				c.log.DebugContext(ctx, "no route", "to", address, "error", err)
+				continue
+			}
+			s.Routes[address] = route
+		}
+		list, err := handle.AddrList(nil, netlink.FAMILY_ALL)
+		for i := range list {
+			if address, ok := netip.AddrFromSlice(list[i].IP); ok {
+				s.Addresses = append(s.Addresses, address.Unmap())
+			}
+		}
+		return err
+	})
+	if err != nil {
+		c.log.DebugContext(ctx, "routes are not known", "error", err)
+	}
+}
+
+func lookUp(handle *netlink.Handle, address netip.Addr) (plan.Route, error) {
+	found, err := handle.RouteGet(address.AsSlice())
+	if err != nil || len(found) == 0 {
+		return plan.Route{}, fmt.Errorf("looking up the route: %w", err)
+	}
+	link, err := handle.LinkByIndex(found[0].LinkIndex)
+	if err != nil {
+		return plan.Route{}, fmt.Errorf("finding the device of the route: %w", err)
+	}
+	route := plan.Route{Device: link.Attrs().Name, MTU: link.Attrs().MTU}
+	if found[0].MTU > 0 {
+		route.MTU = found[0].MTU
+	}
+	return route, nil
+}
+
+// inNamespace calls f with a netlink handle of ovs-vswitchd's network
+// namespace. The daemon is found as OVS's own tools do: by ovs-vswitchd.pid in
+// $OVS_RUNDIR, which is where the database's socket is.
+func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
+	pid, err := c.vswitchdPID()
+	if err != nil {
+		return err
+	}
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return fmt.Errorf("network namespace of ovs-vswitchd (pid %d): %w", pid, err)
+	}
+	defer ns.Close()
+	handle, err := netlink.NewHandleAt(ns)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	defer handle.Close()
+	return f(handle)
+}
+
+func (c *Conn) vswitchdPID() (int, error) {
+	dirs := []string{}
+	for text := range strings.SplitSeq(c.remote, ",") {
+		if list, err := endpoints(text); err == nil && strings.HasPrefix(text, "unix:") {
+			if u, err := url.Parse(list[0]); err == nil {
+				dirs = append(dirs, filepath.Dir(u.Path))
+			}
+		}
+	}
+	for _, dir := range append(dirs, runDir()) {
+		text, err := os.ReadFile(filepath.Join(dir, "ovs-vswitchd.pid"))
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			continue
+		}
+		// The pid of one that was killed may be another process's by now.
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err == nil && strings.HasPrefix(string(name), "ovs-vswitchd") {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("ovs-vswitchd of %s: no process with its pid file", c.remote)
+}
