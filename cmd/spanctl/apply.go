@@ -31,7 +31,7 @@ if something else would be done by now it is refused, with exit code 6.
 Apply then waits until ovs-vswitchd has taken the change in, and reports what is
 really being copied.`,
 		Example: "  spanctl apply -f policy.yaml\n  generate-policy | spanctl apply -f - --prune\n  spanctl apply",
-		Args: cobra.MaximumNArgs(1),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := &request{prune: prune}
 			var file *planFile
