@@ -68,12 +68,30 @@ func describe(row map[string]any, names map[string]string) string {
 		slices.SortFunc(set, func(x, y string) int {
 			return cmp.Or(cmp.Compare(len(x)*digits(x), len(y)*digits(y)), cmp.Compare(x, y))
 		})
-		text := strings.Join(set, " ")
+		text := strings.Join(ranged(set), " ")
 		if name, _ := row["name"].(string); text != "" && text != "false" && text != "0" && (column != "interfaces" || text != plain(name)) {
 			fmt.Fprintf(&b, "  %s %s\n", column, text)
 		}
 	}
 	return b.String()
+}
+
+// ranged writes three and more numbers in a row as a range.
+func ranged(set []string) []string {
+	var list []string
+	for len(set) > 0 {
+		n := 1
+		first, err := strconv.Atoi(set[0])
+		for err == nil && n < len(set) && set[n] == strconv.Itoa(first+n) {
+			n++
+		}
+		if n < 3 {
+			list, set = append(list, set[0]), set[1:]
+			continue
+		}
+		list, set = append(list, set[0]+"-"+set[n-1]), set[n:]
+	}
+	return list
 }
 
 // digits is 1 for a number, so that sets of numbers are in their order.

@@ -49,6 +49,11 @@ func (c *compiler) tapRows(d *delivery, groups []*group) []Row {
 	for _, o := range d.sessions {
 		names = append(names, o.Name)
 	}
+	for _, g := range groups {
+		if g.delivery == d && len(g.rows) > 0 {
+			names = append(names, g.rows[0].Sessions...) // broken ones too
+		}
+	}
 	if tap := c.snap.Bridge(d.name); tap != nil {
 		for m := range tap.Mirrors {
 			names = append(names, c.brokenSessions(&tap.Mirrors[m])...)
@@ -67,7 +72,7 @@ func (c *compiler) tapRows(d *delivery, groups []*group) []Row {
 		},
 	}}
 	for _, g := range groups {
-		if g.delivery == d {
+		if g.delivery == d && len(g.rows) > 0 {
 			rows = append(rows, patchRows(d, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions)...)
 		}
 	}
