@@ -204,19 +204,37 @@ func frames(sent []ovstest.Sent, from ...*ovstest.Guest) [][]byte {
 // wantExactly says what is missing, double or foreign among the frames that have arrived, fences left out.
 func (s *site) wantExactly(c *ovstest.Capture, want ...[]byte) {
 	s.Helper()
+	var got [][]byte
+	for _, f := range c.Frames() {
+		got = append(got, f.Data)
+	}
+	s.wantFrames("", got, want)
+	s.check(c.Err())
+}
+
+// wantFrames says what is missing, double or foreign among frames that somebody has got, fences left out.
+func (s *site) wantFrames(who string, got, want [][]byte) {
+	s.Helper()
 	balance := map[string]int{}
 	for _, frame := range want {
 		balance[string(frame)]--
 	}
-	for _, f := range c.Frames() {
-		if !bytes.Contains(f.Data, []byte("<fence/")) {
-			balance[string(f.Data)]++
+	for _, frame := range got {
+		if !bytes.Contains(frame, []byte("<fence/")) {
+			balance[string(frame)]++
 		}
 	}
+	const most = 10
+	wrong := 0
 	for frame, n := range balance {
-		if n != 0 {
-			s.Errorf("%+d of: %s\n%x", n, ovstest.Describe([]byte(frame)), frame)
+		if n == 0 {
+			continue
+		}
+		if wrong++; wrong <= most {
+			s.Errorf("%s%+d of: %s\n%x", who, n, ovstest.Describe([]byte(frame)), frame)
 		}
 	}
-	s.check(c.Err())
+	if wrong > most {
+		s.Errorf("%sand of %d more frames; wanted were %d", who, wrong-most, len(want))
+	}
 }
