@@ -36,6 +36,7 @@ func (u underlay) mirror(t *testing.T, output, selection string) {
 	t.Helper()
 	vsctl(u.ctx, t, u.lab, "clear", "Bridge", "br-ext", "mirrors")
 	vsctl(u.ctx, t, u.lab, mirrorRows("br-ext", "again", output, selection)...)
+	appctl(u.ctx, t, u.lab, "revalidator/purge")
 }
 
 // copied sends one frame of a new flow in br0 and awaits its copy, and all copies of copies, at the collector. It is
@@ -55,6 +56,7 @@ func (u underlay) asked(t *testing.T, at *ovstest.Capture) int {
 	t.Helper()
 	before := len(at.Frames())
 	appctl(u.ctx, t, u.lab, "tnl/neigh/flush")
+	appctl(u.ctx, t, u.lab, "revalidator/purge") // an answer that a flow of before carries teaches ovs-vswitchd nothing
 	check(t, u.a.Send(ovstest.UDP(stranger(), u.b, 1, 2, ovstest.Payload("lost"))))
 	for !strings.Contains(appctl(u.ctx, t, u.lab, "tnl/neigh/show"), u.remote.Addr().String()) {
 	}
@@ -86,14 +88,13 @@ func TestOnlyRealPortsAsSourcesDoNotFeedATunnelBack(t *testing.T) {
 		{"select_src_port=" + ext + "," + w + ",br-ext", false, true},
 		{"select_src_port=" + ext + "," + w, false, false},
 		{"select_dst_port=br-ext", false, false},
-		{"select_dst_port=" + w, false, true}, // a flood
 	} {
 		u.mirror(t, w, c.selection)
 		want := map[bool]int{true: 1}[c.outer]
 		if n := u.copied(t, atRemote, atW); n != want {
 			t.Errorf("%s to a guest: the tunnel's packet is copied %d times, want %d", c.selection, n, want)
 		}
-		if n := u.asked(t, atW); (n > 0) != c.arp && !strings.HasSuffix(c.selection, "dst_port="+w) {
+		if n := u.asked(t, atW); (n > 0) != c.arp {
 			t.Errorf("%s to a guest: %d requests, want some: %v", c.selection, n, c.arp)
 		}
 
@@ -102,8 +103,9 @@ func TestOnlyRealPortsAsSourcesDoNotFeedATunnelBack(t *testing.T) {
 		if c.outer && n < 10 || !c.outer && n != 1 {
 			t.Errorf("%s to the tunnel: %d packets of one frame, want many: %v", c.selection, n, c.outer)
 		}
-		// One request more where the copied answer needs the address before it is known.
-		if n := u.asked(t, atRemote); c.arp && n < 10 || !c.arp && (n < 1 || n > 2) {
+		// A loop asks 64 times or more. A few are no loop: each copy that comes before the answer asks, that of the
+		// answer too, and so does each flow that is looked at again meanwhile.
+		if n := u.asked(t, atRemote); c.arp && n < 30 || !c.arp && (n < 1 || n > 15) {
 			t.Errorf("%s to the tunnel: %d requests, want many: %v", c.selection, n, c.arp)
 		}
 	}
@@ -114,8 +116,8 @@ func TestOnlyRealPortsAsSourcesDoNotFeedATunnelBack(t *testing.T) {
 	}
 }
 
-// As long as the underlay bridge does not know where the collector is, the tunnel's packets flood: then they leave by
-// every port, and any select_dst_port copies them.
+// As long as the underlay bridge does not know where the collector is, the tunnel's packets flood, as requests for its
+// address always do: then they leave by every port, and any select_dst_port copies them.
 func TestFloodedTunnelFeedsBackThroughAnyPort(t *testing.T) {
 	u := newUnderlay(t)
 	u.mirror(t, u.patch, "select_dst_port="+u.w.Port())

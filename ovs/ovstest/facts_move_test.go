@@ -34,7 +34,7 @@ func TestHubFlushesMACsOnlyWhereAnotherMirrorSelectsItsPatch(t *testing.T) {
 		if c.others != "" {
 			vsctl(b.ctx, t, b.lab, mirrorRows("br0", "others", b.bystander.Port(), selections[c.others]...)...)
 		}
-		for range 3 {
+		for range 2 {
 			b.learn(t)
 			vsctl(b.ctx, t, b.lab, hubRows("hub", "br0")...)
 			vsctl(b.ctx, t, b.lab, slices.Concat(sourceRows("br0", selections[c.ours]...),
@@ -47,7 +47,7 @@ func TestHubFlushesMACsOnlyWhereAnotherMirrorSelectsItsPatch(t *testing.T) {
 		vsctl(b.ctx, t, b.lab, "clear", "Bridge", "br0", "mirrors")
 	}
 
-	for range 3 {
+	for range 2 {
 		b.learn(t)
 		vsctl(b.ctx, t, b.lab, hubRows("hub", "br0")...)
 		vsctl(b.ctx, t, b.lab, slices.Concat(sourceRows("br0"), tapRows("hub"), destinationRows("hub", "tap"))...)
