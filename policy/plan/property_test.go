@@ -2,7 +2,9 @@ package plan_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -19,14 +21,26 @@ func anyHost(t *rapid.T) *plan.Snapshot {
 	s.MirrorFilter = rapid.Bool().Draw(t, "filter")
 	serial := 0
 	uuid := func() string { serial++; return fmt.Sprintf("uuid-%d", serial) }
-	for b := range rapid.IntRange(1, 2).Draw(t, "bridges") {
-		bridge := plan.Bridge{UUID: uuid(), Name: fmt.Sprintf("br%d", b)}
+	s.Local = rapid.Bool().Draw(t, "local")
+	for _, remote := range []string{"192.0.2.1", "192.0.2.2"} {
+		if device := rapid.SampledFrom([]string{"", "eth9", "br0", "vif1.1"}).Draw(t, "device"); device != "" {
+			if s.Routes == nil {
+				s.Routes = map[netip.Addr]plan.Route{}
+			}
+			s.Routes[netip.MustParseAddr(remote)] = plan.Route{Device: device, MTU: 1500}
+		}
+	}
+	for b := range rapid.IntRange(1, 3).Draw(t, "bridges") {
+		bridge := plan.Bridge{UUID: uuid(), Name: fmt.Sprintf("br%d", b), Datapath: rapid.SampledFrom([]string{"netdev", "netdev", "netdev", ""}).Draw(t, "datapath")}
 		bridge.Ports = append(bridge.Ports, hostPort(bridge.Name, uuid))
 		var names []string
 		for i := range rapid.IntRange(0, 8).Draw(t, "ports") {
 			p := plan.Port{UUID: uuid(), Name: fmt.Sprintf("vif%d.%d", b, i), ExternalIDs: map[string]string{}}
 			iface := plan.Interface{UUID: uuid(), Name: p.Name, OFPort: i + 1, ExternalIDs: map[string]string{"vm-id": fmt.Sprintf("vm-%d", i%3)}}
-			iface.Type = rapid.SampledFrom([]string{"", "", "", "internal", "patch", "vxlan"}).Draw(t, "type")
+			iface.Type = rapid.SampledFrom([]string{"", "", "", "", "internal", "patch", "vxlan"}).Draw(t, "type")
+			if iface.Type == "patch" {
+				iface.Options = map[string]string{"peer": fmt.Sprintf("vif%d.%d", rapid.IntRange(0, 2).Draw(t, "peer"), i)}
+			}
 			p.VLANMode = rapid.SampledFrom([]string{"", "", "access", "trunk", "dot1q-tunnel"}).Draw(t, "mode")
 			if rapid.IntRange(0, 5).Draw(t, "saved") == 0 {
 				p.ExternalIDs["spanctl-saved-vlan_mode"] = "access"
@@ -64,7 +78,7 @@ func anyIntent(t *rapid.T) plan.Intent {
 				Role:      rapid.SampledFrom([]policy.Role{"", policy.RoleAll, policy.RoleGuest, policy.RoleUplink, policy.RoleHost}).Draw(t, "want role"),
 				Interface: rapid.SampledFrom([]string{"", "vif0.*", "vif0.1", "vif1.2", "*"}).Draw(t, "interface"),
 				Direction: rapid.SampledFrom([]policy.Direction{"", policy.DirectionFrom, policy.DirectionTo}).Draw(t, "direction"),
-				Bridge:    rapid.SampledFrom([]string{"", "br0", "br*"}).Draw(t, "bridge"),
+				Bridge:    rapid.SampledFrom([]string{"", "br0", "br1", "br*"}).Draw(t, "bridge"),
 			}
 			if rapid.Bool().Draw(t, "vlans") {
 				first := rapid.Uint16Range(0, 5).Draw(t, "first")
@@ -80,10 +94,18 @@ func anyIntent(t *rapid.T) plan.Intent {
 			session.Except = []policy.Selector{selector()}
 		}
 		destination := policy.Destination{Interface: rapid.SampledFrom([]string{"vif0.0", "vif0.1", "vif1.0", "vif9.9"}).Draw(t, "destination"), Dedicated: true}
-		if rapid.IntRange(0, 3).Draw(t, "rspan") == 0 {
-			destination = policy.Destination{VLAN: 999}
-		}
 		session.Destinations = []policy.Destination{destination}
+		switch remote := netip.MustParseAddr(rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2"}).Draw(t, "remote")); rapid.IntRange(0, 7).Draw(t, "kind") {
+		case 0, 1:
+			session.Destinations = []policy.Destination{{VLAN: 999}}
+		case 2:
+			session.Destinations = append(session.Destinations, policy.Destination{Interface: rapid.SampledFrom([]string{"vif0.3", "vif1.1", "vif2.0", "vif9.8"}).Draw(t, "second")})
+		case 3:
+			session.Destinations = append(session.Destinations, policy.Destination{GRE: &policy.GRE{Tunnel: policy.Tunnel{Remote: remote}}})
+		case 4:
+			number := rapid.IntRange(1, 2).Draw(t, "number")
+			session.Destinations = []policy.Destination{{ERSPAN: &policy.ERSPAN{Tunnel: policy.Tunnel{Remote: remote}, Session: &number, Index: rapid.IntRange(0, 1).Draw(t, "index")}}}
+		}
 		if err := intent.Put(fmt.Sprintf("s%d", i), session); err != nil {
 			t.Fatal(err)
 		}
@@ -112,8 +134,8 @@ func TestDiffReachesTarget(t *testing.T) {
 }
 
 // TestPlansAreSound holds for any host and intent: a plan is the same when it
-// is made again, touches no foreign mirror, names no port twice, never mirrors
-// a destination, and keeps to the limit.
+// is made again, touches nothing of others but borrowed ports, and keeps to the
+// limit.
 func TestPlansAreSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		snap, intent := anyHost(t), anyIntent(t)
@@ -123,6 +145,7 @@ func TestPlansAreSound(t *testing.T) {
 		}
 		foreign := map[string]bool{}
 		for b := range snap.Bridges {
+			foreign[snap.Bridges[b].UUID] = true
 			for m := range snap.Bridges[b].Mirrors {
 				if mirror := &snap.Bridges[b].Mirrors[m]; !mirror.Managed() {
 					foreign[mirror.UUID] = true
@@ -130,39 +153,171 @@ func TestPlansAreSound(t *testing.T) {
 			}
 		}
 		for i := range p.Changes {
-			if foreign[p.Changes[i].UUID] {
-				t.Fatalf("the plan touches a foreign mirror: %+v", p.Changes[i])
+			c := &p.Changes[i]
+			if foreign[c.UUID] {
+				t.Fatalf("the plan touches a foreign row: %+v", c)
+			}
+			if c.Table == plan.TablePort && c.Action == plan.Delete && !strings.HasPrefix(c.Name, "spanctl-") {
+				t.Fatalf("the plan removes a foreign port: %+v", c)
 			}
 		}
 		mirrors := map[string]int{}
-		outputs := map[string]bool{}
 		rows := plan.Compile(snap, intent, noon).Rows
 		for i := range rows {
 			if rows[i].Table == plan.TableMirror {
 				mirrors[rows[i].Bridge]++
-				if rows[i].UUID != "" {
-					continue // the row of a refused session, kept as it is
-				}
-				for _, port := range rows[i].Columns["output_port"] {
-					outputs[port] = true
+			}
+		}
+		for bridge, n := range mirrors {
+			if n > plan.MirrorLimit {
+				t.Fatalf("bridge %s gets %d mirrors", bridge, n)
+			}
+		}
+	})
+}
+
+// TestCopiesGoWhereTheyShould follows the copies of any plan's rows, as the
+// switch does, from what mirrors select to where they end: no copy is copied
+// again, no port that receives copies is a source, each session's copies reach
+// all its destinations that are present and no other, and patches are parked.
+func TestCopiesGoWhereTheyShould(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		snap, intent := anyHost(t), anyIntent(t)
+		for b := range snap.Bridges { // what is there is another test's
+			snap.Bridges[b].Mirrors = slices.DeleteFunc(snap.Bridges[b].Mirrors, func(m plan.Mirror) bool { return m.Managed() })
+		}
+		d := plan.Compile(snap, intent, noon)
+		at := map[string]*plan.Row{} // ports, by name
+		taps := map[string]bool{}
+		ends := map[string][]string{} // outputs, by tap bridge
+		for i := range d.Rows {
+			switch row := &d.Rows[i]; row.Table {
+			case plan.TablePort:
+				at[row.Name] = row
+			case plan.TableBridge:
+				taps[row.Name] = true
+			}
+		}
+		for i := range d.Rows {
+			if row := &d.Rows[i]; row.Table == plan.TableMirror && taps[row.Bridge] {
+				out := row.Columns["output_port"][0]
+				ends[row.Bridge] = append(ends[row.Bridge], out)
+				if at[out] == nil || at[out].Bridge != row.Bridge {
+					t.Fatalf("mirror %s of tap bridge %s outputs to %s, which is not on it", row.Name, row.Bridge, out)
 				}
 			}
 		}
-		for i := range rows {
-			if mirrors[rows[i].Bridge] > plan.MirrorLimit {
-				t.Fatalf("bridge %s gets %d mirrors", rows[i].Bridge, mirrors[rows[i].Bridge])
+		receives := map[string]bool{}
+		for i := range d.Rows {
+			row := &d.Rows[i]
+			if row.Table != plan.TableMirror || taps[row.Bridge] {
+				continue
+			}
+			reached := row.Columns["output_port"]
+			if patch := at[first(row.Columns["output_port"])]; patch != nil && slices.Equal(patch.Columns["interface.type"], plan.Value{"patch"}) {
+				peer := at[strings.TrimPrefix(patch.Columns["interface.options"][0], "peer=")]
+				if !slices.Equal(patch.Columns["trunks"], plan.Value{"4095"}) || !slices.Equal(peer.Columns["trunks"], plan.Value{"0-4094"}) || !slices.Equal(peer.Columns["protected"], plan.Value{"true"}) {
+					t.Fatalf("patch %s is not parked: %v, %v", patch.Name, patch.Columns, peer.Columns)
+				}
+				reached = ends[peer.Bridge]
+			}
+			for _, port := range reached {
+				receives[port] = true
+			}
+			for _, o := range d.Outcomes {
+				if !slices.Contains(row.Sessions, o.Name) {
+					continue
+				}
+				var wanted []string
+				for _, place := range o.Places {
+					if place.Port != "" {
+						wanted = append(wanted, place.Port)
+					}
+				}
+				got := slices.Sorted(slices.Values(reached))
+				if slices.Sort(wanted); !slices.Equal(got, wanted) {
+					t.Fatalf("copies of session %s reach %v, want %v", o.Name, got, wanted)
+				}
+			}
+		}
+		for i := range d.Rows {
+			row := &d.Rows[i]
+			if row.Table != plan.TableMirror || taps[row.Bridge] {
+				continue
 			}
 			for _, column := range []string{"select_src_port", "select_dst_port"} {
-				ports := rows[i].Columns[column]
+				ports := row.Columns[column]
 				if len(slices.Compact(slices.Clone(ports))) != len(ports) || !slices.IsSorted(ports) {
 					t.Fatalf("%s is not a sorted set: %v", column, ports)
 				}
 				for _, port := range ports {
-					if outputs[port] && rows[i].UUID == "" {
-						t.Fatalf("destination %s is a source", port)
+					if receives[port] || strings.HasPrefix(port, "spanctl-") {
+						t.Fatalf("%s, which receives copies, is a source", port)
+					}
+				}
+			}
+			tapped := at[first(row.Columns["output_port"])]
+			if tapped == nil || tapped.Columns["interface.type"] == nil {
+				continue
+			}
+			// A tunnel whose packets cross the bridge is not copied by what is
+			// sent to ports, nor by what its device sends.
+			for _, o := range d.Outcomes {
+				for _, place := range o.Places {
+					if o.State != plan.StateActive || !strings.HasPrefix(place.Port, "spanctl-") {
+						continue
+					}
+					remote := netip.MustParseAddr(strings.Fields(place.Name)[1])
+					route, known := snap.Routes[remote]
+					crosses := known && crosses(snap, row.Bridge, route.Device) || !known && slices.Contains(row.Sessions, o.Name)
+					if crosses && sendsIntoTunnel(d, row) && (len(row.Columns["select_dst_port"]) > 0 || slices.Equal(row.Columns["select_all"], plan.Value{"true"}) || slices.Contains(row.Columns["select_src_port"], route.Device)) {
+						t.Fatalf("mirror %s of bridge %s copies packets of %s again:\n%s", row.Name, row.Bridge, place.Name, renderPlan(plan.Make(snap, intent, noon)))
 					}
 				}
 			}
 		}
 	})
+}
+
+// sendsIntoTunnel reports whether a session of the mirror has a tunnel.
+func sendsIntoTunnel(d *plan.Desired, row *plan.Row) bool {
+	return slices.ContainsFunc(d.Outcomes, func(o *plan.Outcome) bool {
+		return slices.Contains(row.Sessions, o.Name) && slices.ContainsFunc(o.Places, func(p plan.Place) bool { return strings.HasPrefix(p.Port, "spanctl-") })
+	})
+}
+
+// crosses reports whether packets that leave by the device can enter the bridge:
+// it has the device, or patch ports lead to one that has.
+func crosses(snap *plan.Snapshot, bridge, device string) bool {
+	seen, reach := map[string]bool{}, []string{bridge}
+	for len(reach) > 0 {
+		b := snap.Bridge(reach[0])
+		reach = reach[1:]
+		if b == nil || seen[b.Name] {
+			continue
+		}
+		seen[b.Name] = true
+		if b.Port(device) != nil {
+			return true
+		}
+		for i := range snap.Bridges {
+			for p := range snap.Bridges[i].Ports {
+				for q := range b.Ports {
+					one, other := snap.Bridges[i].Ports[p].Interfaces[0], b.Ports[q].Interfaces[0]
+					if one.Type == "patch" && other.Type == "patch" && (one.Options["peer"] == other.Name || other.Options["peer"] == one.Name) {
+						reach = append(reach, snap.Bridges[i].Name)
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+// first is a value's only atom, empty if it has none.
+func first(v plan.Value) string {
+	if len(v) == 0 {
+		return ""
+	}
+	return v[0]
 }
