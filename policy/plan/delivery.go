@@ -170,6 +170,9 @@ func (c *compiler) raise(d *delivery) *Refusal {
 		if field, problem, remedy := c.refuseTunnel(t.tunnel, d.datapath); problem != "" {
 			return refuse(fmt.Sprintf("destinations[%d]%s", at, field), problem, remedy)
 		}
+		if problem, remedy := c.crowds(d, t); problem != "" {
+			return refuse(fmt.Sprintf("destinations[%d]", at), problem, remedy)
+		}
 		if d.snaplen > 0 {
 			return laterTier(o.Name, "snaplen", "Open vSwitch cuts what a tunnel sends after it is wrapped, and the collector gets malformed packets", "leave it out, or use local destinations")
 		}
