@@ -24,11 +24,16 @@ import (
 const demoPolicy = `version: 1
 sessions:
   audit:
-    description: Everything on this host, to the audit guest
+    description: Everything on this host's two bridges, to the audit guest and to a remote IDS
     sources:
-      - role: all
+      - {role: all, bridge: "xenbr*"}
     destinations:
       - vm: audit
+      - erspan: {remote: 192.0.2.10, session: 100}
+`
+
+// demoRules are what the IDS looks for.
+const demoRules = `alert tcp any any -> any 80 (msg:"a guest fetches a page"; content:"GET /"; sid:1000001;)
 `
 
 func demoCommand(a *app) *cobra.Command {
@@ -36,13 +41,14 @@ func demoCommand(a *app) *cobra.Command {
 		Use:   "demo",
 		Short: "Show the main job on a private Open vSwitch",
 		Long: `Show the main job on a private Open vSwitch with guests in network namespaces:
-topology, policy, plan, apply, real traffic, what the audit guest received, a
-guest restarted, status. Needs root and Open vSwitch's programs, touches nothing
-of this host, and leaves nothing behind.`,
+two bridges, an audit guest and a remote collector, policy, plan, apply, real
+traffic, what the audit guest and the collector received, the alert of Suricata
+there if it is installed, a guest restarted, status. Needs root and Open vSwitch's
+programs, touches nothing of this host, and leaves nothing behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
 			defer cancel()
-			lab, err := ovstest.Start(ctx, ovstest.Config{Name: "demo", Bridges: []string{"xenbr0"}})
+			lab, err := ovstest.Start(ctx, ovstest.Config{Name: "demo", Bridges: []string{"xenbr0", "xenbr1"}})
 			if err != nil {
 				return err
 			}
@@ -55,12 +61,13 @@ of this host, and leaves nothing behind.`,
 // A demo is one run of the command.
 type demo struct {
 	*app
-	lab                     *ovstest.Lab
-	web, db, audit, gateway *ovstest.Guest
+	lab                                        *ovstest.Lab
+	web, db, files, store, audit, gateway, ids *ovstest.Guest
+	suricata                                   *ovstest.Suricata // nil if it is not installed
 }
 
 func (d *demo) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.topology, d.apply, d.traffic, d.restart, d.finish} {
+	for _, step := range []func(context.Context) error{d.topology, d.apply, d.traffic, d.alert, d.otherBridge, d.restart, d.finish} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -80,18 +87,20 @@ func (d *demo) spanctl(args ...string) error {
 }
 
 func (d *demo) topology(ctx context.Context) error {
-	d.title("A host with an Open vSwitch bridge, guests, and an audit guest")
+	d.title("A host with two Open vSwitch bridges, guests, an audit guest, and a collector elsewhere")
 	for _, g := range []struct {
-		guest      **ovstest.Guest
-		name, port string
-		ids        map[string]string
+		guest              **ovstest.Guest
+		name, bridge, port string
+		ids                map[string]string
 	}{
-		{&d.web, "web", "vif1.0", map[string]string{"vm-id": "web"}},
-		{&d.db, "db", "vif2.0", map[string]string{"vm-id": "db"}},
-		{&d.audit, "audit", "vif9.0", map[string]string{"vm-id": "audit"}},
-		{&d.gateway, "gateway", "uplink0", map[string]string{"spanctl-role": "uplink"}},
+		{&d.web, "web", "xenbr0", "vif1.0", map[string]string{"vm-id": "web"}},
+		{&d.db, "db", "xenbr0", "vif2.0", map[string]string{"vm-id": "db"}},
+		{&d.audit, "audit", "xenbr0", "vif9.0", map[string]string{"vm-id": "audit"}},
+		{&d.gateway, "gateway", "xenbr0", "uplink0", map[string]string{"spanctl-role": "uplink"}},
+		{&d.files, "files", "xenbr1", "vif5.0", map[string]string{"vm-id": "files"}},
+		{&d.store, "store", "xenbr1", "vif6.0", map[string]string{"vm-id": "store"}},
 	} {
-		guest, err := d.lab.AddGuest(ctx, ovstest.GuestConfig{Name: g.name, Port: g.port, ExternalIDs: g.ids})
+		guest, err := d.lab.AddGuest(ctx, ovstest.GuestConfig{Name: g.name, Bridge: g.bridge, Port: g.port, ExternalIDs: g.ids})
 		if err != nil {
 			return err
 		}
@@ -100,16 +109,29 @@ func (d *demo) topology(ctx context.Context) error {
 	if _, err := d.lab.HostIP(ctx, "xenbr0", netip.MustParsePrefix("10.9.0.254/24")); err != nil {
 		return err
 	}
-	fmt.Fprintf(d.stdout, `  web %s -- vif1.0 --+
-  db  %s -- vif2.0 --+-- bridge xenbr0 -- uplink0 -- gateway %s
-  audit         -- vif9.0 --+        |
-                                   host 10.9.0.254
-`, d.web.Addr(), d.db.Addr(), d.gateway.Addr())
+	var err error
+	if d.ids, err = d.lab.AddCollector(ctx, ovstest.CollectorConfig{Name: "ids", IP: netip.MustParsePrefix("192.0.2.10/24"), MTU: 1600}); err != nil {
+		return err
+	}
+	if ovstest.SuricataInstalled() {
+		if d.suricata, err = d.ids.StartSuricata(ctx, demoRules); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(d.stdout, `  web   %s -- vif1.0 --+
+  db    %s -- vif2.0 --+-- bridge xenbr0 -- uplink0 -- gateway %s
+  audit          -- vif9.0 --+        |
+                                    host 10.9.0.254
+  files %s -- vif5.0 --+-- bridge xenbr1
+  store %s -- vif6.0 --+
+
+  host 192.0.2.1 -- bridge br-ext -- ids %s, a collector elsewhere%s
+`, d.web.Addr(), d.db.Addr(), d.gateway.Addr(), d.files.Addr(), d.store.Addr(), d.ids.Addr(), map[bool]string{true: ", with Suricata"}[d.suricata != nil])
 	return nil
 }
 
 func (d *demo) apply(context.Context) error {
-	d.title("The policy: everything on this host, to the audit guest")
+	d.title("The policy: everything on both bridges, to the audit guest and by ERSPAN to the collector")
 	file := filepath.Join(d.lab.Dir, "policy.yaml")
 	if err := os.WriteFile(file, []byte(demoPolicy), 0o600); err != nil {
 		return err
@@ -120,16 +142,48 @@ func (d *demo) apply(context.Context) error {
 		return err
 	}
 	fmt.Fprintln(d.stdout)
-	return d.spanctl("apply", "-f", file)
+	// The changes are the plan's: they need not be shown twice.
+	var out bytes.Buffer
+	whole := d.stdout
+	d.stdout = &out
+	err := d.spanctl("apply", "-f", file)
+	d.stdout = whole
+	command, rest, _ := strings.Cut(out.String(), "\n")
+	if _, after, found := strings.Cut(rest, "In force."); found && err == nil {
+		rest = "...\nIn force." + after
+	}
+	fmt.Fprintf(d.stdout, "%s\n%s", command, rest)
+	return err
 }
 
 func (d *demo) traffic(ctx context.Context) error {
 	d.title("web fetches a page from db over TCP, and talks to the gateway")
-	return d.compare(ctx, 8, func() error {
+	return d.compare(ctx, d.web, 5, func() error {
 		if err := d.fetch(ctx); err != nil {
 			return err
 		}
 		_, err := ovstest.Exchange(ctx, d.web, d.gateway, 5)
+		return err
+	})
+}
+
+// alert shows what the IDS made of the copies.
+func (d *demo) alert(ctx context.Context) error {
+	if d.suricata == nil {
+		return nil
+	}
+	alert, err := d.suricata.WaitAlert(ctx, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.stdout, "  Suricata at the collector: %s\n", alert)
+	return nil
+}
+
+func (d *demo) otherBridge(ctx context.Context) error {
+	d.title("files and store talk to each other on the other bridge")
+	return d.compare(ctx, d.files, 2, func() error {
+		_, err := ovstest.Exchange(ctx, d.files, d.store, 5)
 		return err
 	})
 }
@@ -145,7 +199,7 @@ func (d *demo) restart(ctx context.Context) error {
 	if err := d.db.Start(ctx); err != nil {
 		return err
 	}
-	return d.compare(ctx, 3, func() error {
+	return d.compare(ctx, d.web, 2, func() error {
 		_, err := ovstest.Exchange(ctx, d.web, d.db, 5)
 		return err
 	})
@@ -160,38 +214,53 @@ func (d *demo) finish(context.Context) error {
 	return d.spanctl("delete", "--all")
 }
 
-// compare counts what crosses web's NIC, both ways, while traffic runs, and
-// what the audit guest receives of it, and shows the first few copies.
-func (d *demo) compare(ctx context.Context, lines int, traffic func() error) error {
-	atWeb, err := d.web.Capture(ctx, ovstest.Outgoing())
+// compare counts what crosses a guest's NIC, both ways, while traffic runs, and
+// what the audit guest and the collector receive of it, and shows the first few
+// copies.
+func (d *demo) compare(ctx context.Context, guest *ovstest.Guest, lines int, traffic func() error) error {
+	atGuest, err := guest.Capture(ctx, ovstest.Outgoing())
 	if err != nil {
 		return err
 	}
-	defer atWeb.Close()
-	atAudit, err := d.audit.Capture(ctx)
-	if err != nil {
-		return err
+	defer atGuest.Close()
+	receivers := []struct {
+		name    string
+		guest   *ovstest.Guest
+		capture *ovstest.Capture
+	}{{name: "the audit guest", guest: d.audit}, {name: "the collector", guest: d.ids}}
+	for i := range receivers {
+		r := &receivers[i]
+		if r.capture, err = r.guest.Capture(ctx); err != nil {
+			return err
+		}
+		defer r.capture.Close()
 	}
-	defer atAudit.Close()
 	if err := traffic(); err != nil {
 		return err
 	}
-	if err := atAudit.Fence(ctx, d.gateway, d.db); err != nil {
-		return err
-	}
-	crossed := atWeb.Frames()
-	var copies []ovstest.Frame
-	for _, f := range atAudit.Frames() {
-		if slices.ContainsFunc(crossed, func(c ovstest.Frame) bool { return bytes.Equal(c.Data, f.Data) }) {
-			copies = append(copies, f)
+	// What is copied after the traffic comes after its copies.
+	for i := range receivers {
+		if err := receivers[i].capture.Fence(ctx, d.gateway, d.web); err != nil {
+			return err
 		}
 	}
-	for _, f := range copies[:min(lines, len(copies))] {
-		fmt.Fprintf(d.stdout, "  audit received: %s\n", ovstest.Describe(f.Data))
+	crossed := slices.DeleteFunc(slices.Clone(atGuest.Frames()), func(f ovstest.Frame) bool { return bytes.Contains(f.Data, []byte("<fence/")) })
+	missing := 0
+	for _, r := range receivers {
+		var copies []ovstest.Frame
+		for _, f := range r.capture.Frames() {
+			if slices.ContainsFunc(crossed, func(c ovstest.Frame) bool { return bytes.Contains(f.Data, c.Data) }) {
+				copies = append(copies, f)
+			}
+		}
+		for _, f := range copies[:min(lines, len(copies))] {
+			fmt.Fprintf(d.stdout, "  %s received: %s\n", r.name, ovstest.Describe(f.Data))
+		}
+		fmt.Fprintf(d.stdout, "  ... %d packets crossed the NIC of %s, %s received %d of them.\n", len(crossed), guest.Name(), r.name, len(copies))
+		missing += max(len(crossed)-len(copies), len(copies)-len(crossed))
 	}
-	fmt.Fprintf(d.stdout, "  ... %d packets crossed web's NIC, the audit guest received %d of them.\n", len(crossed), len(copies))
-	if len(crossed) != len(copies) {
-		return fmt.Errorf("demo: %d packets were not copied", len(crossed)-len(copies))
+	if missing > 0 {
+		return fmt.Errorf("demo: %d copies are missing or too many", missing)
 	}
 	return nil
 }

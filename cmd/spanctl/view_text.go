@@ -260,7 +260,11 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 		}
 		for _, m := range h.Mirrors {
 			if m.Counters != nil {
-				fmt.Fprintf(b, "  mirror %s: %s, %s\n", m.Name, count(int(m.Counters.Packets), "copy", "copies"), count(int(m.Counters.Bytes), "byte"))
+				of := ""
+				if m.Bridge != h.Mirrors[0].Bridge || m.Bridge != h.Mirrors[len(h.Mirrors)-1].Bridge {
+					of = " of bridge " + m.Bridge
+				}
+				fmt.Fprintf(b, "  mirror %s%s: %s, %s\n", m.Name, of, count(int(m.Counters.Packets), "copy", "copies"), count(int(m.Counters.Bytes), "byte"))
 			}
 		}
 		for _, problem := range h.Problems {

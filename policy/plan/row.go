@@ -136,9 +136,13 @@ func mirrorRow(bridge *Bridge, m *Mirror, filter bool) Row {
 	if m.OutputVLAN != nil {
 		outputVLAN = *m.OutputVLAN
 	}
+	tier := TierDirect
+	if bridge.Managed() || strings.HasPrefix(m.OutputPort, "spanctl-") {
+		tier = TierHub
+	}
 	row := Row{
 		Table: TableMirror, Bridge: bridge.Name, Name: m.Name, UUID: m.UUID,
-		Sessions: m.Sessions(), Tier: TierDirect,
+		Sessions: m.Sessions(), Tier: tier,
 		Columns: map[string]Value{
 			colSelectAll:  boolValue(m.SelectAll),
 			colSelectSrc:  m.SelectSrc,
