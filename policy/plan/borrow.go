@@ -23,7 +23,7 @@ func (c *compiler) portRows() []Row {
 		oldMode, keepsMode := p.ExternalIDs[keySavedMode]
 		keepsMode = keepsMode && vlanModes[oldMode]
 		_, keepsBridge := p.ExternalIDs[keySavedBridge]
-		d := c.deliveryTo(port)
+		d := c.deliveryTo[port]
 		tap := d != nil && d.tier == TierHub
 		switch {
 		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):

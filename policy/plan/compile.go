@@ -24,6 +24,7 @@ type Desired struct {
 // and hurt no other session; their Outcome says why.
 func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}}
+	c.deliveryTo = make([]*delivery, len(c.ports))
 	for _, name := range intent.Names() {
 		c.outcomes = append(c.outcomes, newOutcome(name, intent[name], now))
 	}
@@ -62,6 +63,7 @@ type compiler struct {
 	outcomes   []*Outcome
 	tunnels    map[string]*tunnel // by name
 	deliveries []*delivery
+	deliveryTo []*delivery // by port: the one that copies to it, nil if none does
 	roots      []int32 // see joined
 }
 

@@ -63,7 +63,13 @@ func (c *compiler) group() []*group {
 		}
 	}
 	var groups []*group
+	clear(c.deliveryTo)
 	for _, d := range c.deliveries {
+		for _, t := range d.targets {
+			if t.port >= 0 {
+				c.deliveryTo[t.port] = d
+			}
+		}
 		first := len(groups)
 		for _, o := range d.sessions {
 			for _, bridge := range c.bridgesOf(o) {
@@ -207,21 +213,11 @@ func (c *compiler) selectAllIsExact(g *group) bool {
 		if !c.isDest[port] || c.outputOfOthers(port) {
 			continue
 		}
-		if d := c.deliveryTo(port); d == nil && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]])) {
+		if d := c.deliveryTo[port]; d == nil && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]])) {
 			return false
 		}
 	}
 	return true
-}
-
-// deliveryTo is the delivery that copies to the local port, nil if none does.
-func (c *compiler) deliveryTo(port int32) *delivery {
-	for _, d := range c.deliveries {
-		if slices.ContainsFunc(d.targets, func(t target) bool { return t.port == port }) {
-			return d
-		}
-	}
-	return nil
 }
 
 // isPatch reports whether the port is a patch port. OVS mirrors neither act

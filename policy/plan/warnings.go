@@ -26,6 +26,19 @@ func (c *compiler) rspanReceivers(g *group) []string {
 // copies vanish without any counter, and of a tunnel whose path is too narrow for
 // what it wraps, where they do so too in the userspace datapath (OVS 3.1).
 func (c *compiler) narrow(d *delivery, t target) string {
+	limit, added := 0, 0
+	switch {
+	case t.tunnel != nil:
+		route, _ := c.route(t.tunnel)
+		limit, added = route.MTU, t.tunnel.overhead
+	case t.port >= 0:
+		if limit = mtu(c.ports[t.port]); d.snaplen > 0 && d.snaplen <= limit {
+			return ""
+		}
+	}
+	if limit == 0 { // nothing is known
+		return ""
+	}
 	largest, name := 0, ""
 	for _, o := range d.sessions {
 		o.sources(func(s source) {
@@ -35,26 +48,18 @@ func (c *compiler) narrow(d *delivery, t target) string {
 		})
 	}
 	switch {
-	case t.tunnel != nil:
-		route, _ := c.route(t.tunnel)
-		if route.MTU == 0 || largest+t.tunnel.overhead <= route.MTU {
-			return ""
-		}
-		fate := "sent in fragments"
-		if d.datapath == "netdev" || t.tunnel.options["df_default"] == "true" {
-			fate = "lost"
-		}
-		return fmt.Sprintf("copies of packets over %d bytes are %s: the path to %s carries %d bytes, %d of which the tunnel adds, and source %s has an MTU of %d",
-			route.MTU-t.tunnel.overhead, fate, t.tunnel.text, route.MTU, t.tunnel.overhead, name, largest)
-	case t.port >= 0:
-		limit := mtu(c.ports[t.port])
-		if limit == 0 || d.snaplen > 0 && d.snaplen <= limit || largest <= limit {
-			return ""
-		}
+	case largest+added <= limit:
+		return ""
+	case t.tunnel == nil:
 		return fmt.Sprintf("copies of packets over %d bytes are lost: that is the MTU of destination %s, and source %s has %d",
 			limit, c.ports[t.port].Name, name, largest)
 	}
-	return ""
+	fate := "sent in fragments"
+	if d.datapath == "netdev" || t.tunnel.options["df_default"] == "true" {
+		fate = "lost"
+	}
+	return fmt.Sprintf("copies of packets over %d bytes are %s: the path to %s carries %d bytes, %d of which the tunnel adds, and source %s has an MTU of %d",
+		limit-added, fate, t.tunnel.text, limit, added, name, largest)
 }
 
 // crowds says of a tunnel whose path is too narrow that production would be
