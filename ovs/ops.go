@@ -187,13 +187,22 @@ func (b *builder) row(c *plan.Change, prefix string) (ovsdb.Row, error) {
 		row[name] = v
 	}
 	if options, ok := row["options"].(ovsdb.OvsMap); ok && options.GoMap["psk"] == plan.Secret {
-		secret, err := readSecret(pairs(c.Columns["interface.external_ids"].New)[plan.KeyPSKFile])
+		secret, err := readSecret(b.secretFile(c))
 		if err != nil {
 			return nil, err
 		}
 		options.GoMap["psk"] = secret
 	}
 	return row, nil
+}
+
+// secretFile names the file with the key of the tunnel that a change is about.
+func (b *builder) secretFile(c *plan.Change) string {
+	if ids, changed := c.Columns["interface.external_ids"]; changed {
+		name, _ := pairs(ids.New)[plan.KeyPSKFile].(string)
+		return name
+	}
+	return b.plan.Base.Bridge(c.Bridge).Port(c.Name).Interfaces[0].ExternalIDs[plan.KeyPSKFile]
 }
 
 // update sets the changed columns of an existing row, and of maps only the keys

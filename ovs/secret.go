@@ -12,8 +12,7 @@ import (
 
 // readSecret reads an IPsec pre-shared key from the file that a policy names.
 // The key is the file's text without white space around it.
-func readSecret(file any) (string, error) {
-	name, _ := file.(string)
+func readSecret(name string) (string, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return "", fmt.Errorf("%w: psk_file: %w", ErrSecret, err)
