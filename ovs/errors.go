@@ -60,7 +60,8 @@ func unreachable(remote string, err error) error {
 }
 
 // outcome turns the results of a transaction into an error: ErrConflict if a
-// guard failed or a row that is used has gone, ErrRejected otherwise.
+// guard failed, a row that is used has gone or a name is taken, ErrRejected
+// otherwise.
 func outcome(results []ovsdb.OperationResult, ops []ovsdb.Operation) error {
 	failed, err := ovsdb.CheckOperationResults(results, ops)
 	if err == nil {
@@ -73,7 +74,9 @@ func outcome(results []ovsdb.OperationResult, ops []ovsdb.Operation) error {
 	all := errors.Join(causes...)
 	var timedOut *ovsdb.TimedOut
 	var integrity *ovsdb.ReferentialIntegrityViolation
-	if errors.As(all, &timedOut) || errors.As(all, &integrity) {
+	// Names are unique: somebody has made a row with one that was free.
+	taken := strings.Contains(all.Error(), "identical values")
+	if errors.As(all, &timedOut) || errors.As(all, &integrity) || taken {
 		return fmt.Errorf("%w: %w", ErrConflict, all)
 	}
 	if strings.Contains(all.Error(), "permission error") {

@@ -30,6 +30,9 @@ func interfere(calls *int, times int, planner ovs.Planner, act func(call int)) o
 func TestLostRace(t *testing.T) {
 	t.Parallel()
 	const canonical = `'{"version":1,"sources":[{"interface":"vif1.0"}],"destinations":[{"interface":"vif9.0"}]}'`
+	hub := func(t *testing.T) ovs.Planner {
+		return put(t, "several: {sources: [{interface: \"vif[14].0\"}], destinations: [{interface: vif8.0}, {interface: vif9.0}]}")
+	}
 	for _, c := range []struct {
 		name, stored, act string
 		planner           func(*testing.T) ovs.Planner
@@ -64,8 +67,8 @@ func TestLostRace(t *testing.T) {
 			want: []string{"output_port vif9.0"}, calls: 2,
 		},
 		{
-			name: "the destination moves", act: "add-br br1 -- del-port vif9.0 -- add-port br1 vif9.0",
-			want: []string{"external_ids:spanctl/session/audit {"}, calls: 2,
+			name: "the destination moves", act: "del-port vif9.0 -- add-port br1 vif9.0",
+			want: []string{"external_ids:spanctl/session/audit {", "external_ids:spanctl-saved-bridge br1"}, calls: 2,
 		},
 		{
 			name: "the bridge goes", act: "del-br br0",
@@ -76,6 +79,23 @@ func TestLostRace(t *testing.T) {
 				return put(t, strings.Replace(session, "vif1.0", "vif2.0", 1))
 			},
 			want: []string{"mirrors spanctl-audit\n", "select_src_port vif2.0"}, calls: 2,
+		},
+		// A tap bridge: its destinations are moved, its source bridges get ports.
+		{
+			name: "hub: a destination restarts", act: "del-port vif9.0 -- add-port br0 vif9.0", planner: hub,
+			want: []string{"Port vif9.0\n  external_ids:spanctl-saved-bridge br0"}, calls: 2,
+		},
+		{
+			name: "hub: a destination moves", act: "del-port vif9.0 -- add-br br2 -- set Bridge br2 datapath_type=netdev -- add-port br2 vif9.0", planner: hub,
+			want: []string{"Port vif9.0\n  external_ids:spanctl-saved-bridge br2"}, calls: 2,
+		},
+		{
+			name: "hub: a source bridge goes", act: "del-br br1", planner: hub,
+			want: []string{"Bridge br0\n  mirrors spanctl-several\n"}, calls: 2,
+		},
+		{
+			name: "hub: somebody has the name", act: "add-br spanctl-bf167c", planner: hub,
+			want: []string{"external_ids:spanctl/session/several {"}, calls: 2,
 		},
 		// What a plan does not rest on is no conflict.
 		{name: "a guest starts", act: "add-port br0 vif3.0", want: []string{"vif3.0", "mirrors spanctl-audit\n"}, calls: 1},
@@ -88,7 +108,7 @@ func TestLostRace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			lab := start(t, ovstest.Config{})
-			shell(t, lab, "set open . ovs_version=3.5.0 -- add-port br0 vif1.0 -- add-port br0 vif2.0 -- add-port br0 vif8.0 -- add-port br0 vif9.0")
+			shell(t, lab, "set open . ovs_version=3.5.0 -- add-port br0 vif1.0 -- add-port br0 vif2.0 -- add-port br0 vif8.0 -- add-port br0 vif9.0 -- add-br br1 -- add-port br1 vif4.0 -- set Bridge br1 datapath_type=netdev")
 			if c.stored != "" {
 				apply(t, lab, put(t, c.stored))
 			}

@@ -107,6 +107,7 @@ func TestSchemas(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(schema){
 		"without filter": func(schema) {},
+		"with filter":    func(s schema) { s.Add("Mirror", "filter", optionalText) },
 		"unknown columns": func(s schema) {
 			for _, table := range dumped {
 				s.Add(table, "a_later_column", textMap)
@@ -131,12 +132,15 @@ func TestSchemas(t *testing.T) {
 			s := installedSchema(t)
 			change(s)
 			lab := s.Start(t)
-			shell(t, lab, "add-br br0 -- add-port br0 vif1.0 -- add-port br0 vif9.0 -- set open . ovs_version=3.1.0")
-			if look(t, lab).MirrorFilter {
-				t.Error("there is no filter column")
+			shell(t, lab, "add-br br0 -- add-port br0 vif1.0 -- add-port br0 vif8.0 -- add-port br0 vif9.0 -- add-br br1 -- add-port br1 vif2.0 -- set open . ovs_version=3.1.0")
+			if look(t, lab).MirrorFilter != (name == "with filter") {
+				t.Error("filter column seen, or not")
 			}
 			carryOut(t, lab, put(t, session), true)
 			carryOut(t, lab, put(t, strings.Replace(session, "}]}", "}], snaplen: 64}", 1)), true)
+			hub := "audit: {sources: [{interface: \"vif[12].0\"}], destinations: [{interface: vif9.0}, {interface: vif8.0}]"
+			carryOut(t, lab, put(t, hub+"}"), true)
+			carryOut(t, lab, put(t, hub+", snaplen: 64}"), true)
 			carryOut(t, lab, without(), true)
 		})
 	}

@@ -146,6 +146,7 @@ type jsonHealth struct {
 	Copied   int          `json:"copied"`
 	Blind    []string     `json:"blind"`
 	Problems []string     `json:"problems"`
+	Notes    []string     `json:"notes"`
 	Mirrors  []jsonMirror `json:"mirrors"`
 	Places   []jsonPlace  `json:"destinations"`
 }
@@ -194,7 +195,7 @@ func newJSONHealth(health []plan.Health) []jsonHealth {
 		h := &health[i]
 		doc := jsonHealth{
 			jsonSession: newJSONSession(h.Outcome), Missing: h.Missing, Copied: h.Copied,
-			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Mirrors: []jsonMirror{}, Places: []jsonPlace{},
+			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Notes: append([]string{}, h.Notes...), Mirrors: []jsonMirror{}, Places: []jsonPlace{},
 		}
 		for p := range h.Places {
 			doc.Places = append(doc.Places, newJSONPlace(&h.Places[p]))

@@ -267,6 +267,9 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 				fmt.Fprintf(b, "  mirror %s%s: %s, %s\n", m.Name, of, count(int(m.Counters.Packets), "copy", "copies"), count(int(m.Counters.Bytes), "byte"))
 			}
 		}
+		for _, note := range h.Notes {
+			fmt.Fprintf(b, "  %s\n", note)
+		}
 		for _, problem := range h.Problems {
 			fmt.Fprintf(b, "  ! %s\n", problem)
 		}

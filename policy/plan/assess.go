@@ -34,8 +34,9 @@ type Health struct {
 	Outcome *Outcome
 	// State is the outcome's, or StateDegraded.
 	State State
-	// Problems say what is not as it should be.
-	Problems []string
+	// Problems say what is not as it should be, Notes what is as it must be and
+	// should be known.
+	Problems, Notes []string
 	// Copied is how many of the Outcome's sources a mirror in OVSDB selects in
 	// the wanted directions; Blind are the others' names.
 	Copied int
@@ -71,6 +72,7 @@ func Assess(p *Plan, readings *Readings) []Health {
 		case StateActive:
 			h.sources(mirrors)
 			h.places(p.Base, readings)
+			h.silent()
 			h.pending(p)
 			if len(h.Problems) > 0 {
 				h.State = StateDegraded
@@ -177,6 +179,17 @@ func (o *Outcome) reaches(m *Mirror, bridge string) bool {
 		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == t.vlan
 	}
 	return m.OutputPort == o.Places[0].Port
+}
+
+// silent notes the ports that are no sources because of a tunnel.
+func (h *Health) silent() {
+	var names []string
+	for port := range h.Outcome.silent {
+		names = append(names, h.Outcome.index.ports[port].Name)
+	}
+	if slices.Sort(names); len(names) > 0 {
+		h.Notes = append(h.Notes, "what the host itself sends by "+strings.Join(names, ", ")+" is not copied, because a tunnel leaves there")
+	}
 }
 
 // overlaps reports whether the mirror copies some of the wanted VLANs. That

@@ -64,7 +64,7 @@ type compiler struct {
 	tunnels    map[string]*tunnel // by name
 	deliveries []*delivery
 	deliveryTo []*delivery // by port: the one that copies to it, nil if none does
-	roots      []int32 // see joined
+	roots      []int32     // see joined
 }
 
 // order puts the sessions in the order in which they claim destinations and
