@@ -52,20 +52,6 @@ type Outcome struct {
 	silent map[int32]bool
 }
 
-// A Place is where one destination of a session is.
-type Place struct {
-	// Name is what the policy says, of a tunnel in short.
-	Name string
-	// Port is the Port that copies leave by, empty for an RSPAN VLAN and while
-	// the destination is absent; Bridge is its home, empty for all but a local port.
-	Port, Bridge string
-	// Absent says what is awaited, empty for a destination that is present.
-	Absent string
-	// Narrow says which copies are too large for the destination, empty if none is
-	// as far as is known.
-	Narrow string
-}
-
 // SourceCount is how many ports are present and wanted.
 func (o *Outcome) SourceCount() int { return len(o.selected.list) - len(o.silent) }
 
