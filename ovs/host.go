@@ -2,6 +2,7 @@ package ovs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -57,13 +58,34 @@ func lookUp(handle *netlink.Handle, address netip.Addr) (plan.Route, error) {
 	if err != nil || len(found) == 0 {
 		return plan.Route{}, fmt.Errorf("looking up the route: %w", err)
 	}
-	link, err := handle.LinkByIndex(found[0].LinkIndex)
+	links, err := handle.LinkList()
 	if err != nil {
-		return plan.Route{}, fmt.Errorf("finding the device of the route: %w", err)
+		return plan.Route{}, fmt.Errorf("listing devices: %w", err)
 	}
-	route := plan.Route{Device: link.Attrs().Name, MTU: link.Attrs().MTU}
-	if found[0].MTU > 0 {
-		route.MTU = found[0].MTU
+	route := plan.Route{MTU: found[0].MTU}
+	// From the device of the route down to what it is on.
+	seen := map[int]bool{}
+	for next := []int{found[0].LinkIndex}; len(next) > 0; next = next[1:] {
+		for _, link := range links {
+			attrs := link.Attrs()
+			if attrs.MasterIndex == next[0] {
+				next = append(next, attrs.Index)
+			}
+			if attrs.Index != next[0] || seen[attrs.Index] {
+				continue
+			}
+			seen[attrs.Index] = true
+			route.Devices = append(route.Devices, attrs.Name)
+			if route.MTU == 0 {
+				route.MTU = attrs.MTU
+			}
+			if attrs.ParentIndex > 0 && attrs.NetNsID < 0 { // not of another namespace
+				next = append(next, attrs.ParentIndex)
+			}
+		}
+	}
+	if len(route.Devices) == 0 {
+		return plan.Route{}, errors.New("the device of the route has gone")
 	}
 	return route, nil
 }

@@ -34,7 +34,7 @@ func (c *compiler) findLeaks() []leak {
 				continue
 			}
 			for port, p := range c.ports {
-				if !p.Managed() && slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == route.Device }) {
+				if !p.Managed() && slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
 					leaks = append(leaks, leak{d, t.tunnel, int32(port)})
 				}
 			}
@@ -53,9 +53,9 @@ func (c *compiler) route(t *tunnel) (route Route, known bool) {
 	if port == nil || !port.Managed() || len(port.Interfaces) != 1 || port.Interfaces[0].Egress == "" {
 		return Route{}, false
 	}
-	route.Device = port.Interfaces[0].Egress
+	route.Devices = []string{port.Interfaces[0].Egress}
 	for _, p := range c.ports {
-		if slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == route.Device }) {
+		if slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
 			route.MTU = mtu(p)
 		}
 	}

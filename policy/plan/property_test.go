@@ -27,7 +27,7 @@ func anyHost(t *rapid.T) *plan.Snapshot {
 			if s.Routes == nil {
 				s.Routes = map[netip.Addr]plan.Route{}
 			}
-			s.Routes[netip.MustParseAddr(remote)] = plan.Route{Device: device, MTU: 1500}
+			s.Routes[netip.MustParseAddr(remote)] = plan.Route{Devices: []string{device}, MTU: 1500}
 		}
 	}
 	for b := range rapid.IntRange(1, 3).Draw(t, "bridges") {
@@ -269,8 +269,8 @@ func TestCopiesGoWhereTheyShould(t *testing.T) {
 					}
 					remote := netip.MustParseAddr(strings.Fields(place.Name)[1])
 					route, known := snap.Routes[remote]
-					crosses := known && crosses(snap, row.Bridge, route.Device) || !known && slices.Contains(row.Sessions, o.Name)
-					if crosses && sendsIntoTunnel(d, row) && (len(row.Columns["select_dst_port"]) > 0 || slices.Equal(row.Columns["select_all"], plan.Value{"true"}) || slices.Contains(row.Columns["select_src_port"], route.Device)) {
+					crosses := known && crosses(snap, row.Bridge, route.Devices[0]) || !known && slices.Contains(row.Sessions, o.Name)
+					if crosses && sendsIntoTunnel(d, row) && (len(row.Columns["select_dst_port"]) > 0 || slices.Equal(row.Columns["select_all"], plan.Value{"true"}) || known && slices.Contains(row.Columns["select_src_port"], route.Devices[0])) {
 						t.Fatalf("mirror %s of bridge %s copies packets of %s again:\n%s", row.Name, row.Bridge, place.Name, renderPlan(plan.Make(snap, intent, noon)))
 					}
 				}

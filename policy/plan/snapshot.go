@@ -64,8 +64,9 @@ type Snapshot struct {
 
 // A Route is how a host's packets to an address leave it.
 type Route struct {
-	// Device is the network device by which they leave.
-	Device string
+	// Devices are the network device by which they leave and those under it: what
+	// a VLAN or a bond is on, the ports of a Linux bridge, the other end of a pair.
+	Devices []string
 	// MTU is the device's or the route's own, 0 if unknown.
 	MTU int
 }

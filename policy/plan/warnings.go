@@ -74,7 +74,7 @@ func (c *compiler) crowds(d *delivery, t target) (problem, remedy string) {
 		return "", ""
 	}
 	for device, p := range c.ports {
-		if !slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == route.Device }) {
+		if !slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
 			continue
 		}
 		root := c.joined()[c.bridge[device]]
