@@ -49,6 +49,7 @@ var kinds = map[string]kind{
 	"interface.type":         kindText,
 	"interface.options":      kindOptions,
 	"interface.external_ids": kindMap,
+	"interface.ofport":       kindInt,
 }
 
 // An encoder turns plan values into OVSDB values on one snapshot.

@@ -56,7 +56,11 @@ func (b *builder) update(table string, c *plan.Change, prefix string) error {
 		if len(row) == 0 {
 			return nil
 		}
-		uuid = b.plan.Base.Bridge(c.Bridge).Port(c.Name).Interfaces[0].UUID
+		on := c.Bridge
+		if moved, ok := c.Columns["bridge"]; ok {
+			on = moved.Old[0]
+		}
+		uuid = b.plan.Base.Bridge(on).Port(c.Name).Interfaces[0].UUID
 	}
 	if mode, ok := c.Columns["vlan_mode"]; ok && prefix == "" {
 		// The old mode is kept in external_ids: it must still be the old one.

@@ -1,10 +1,16 @@
 package plan
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
-// keySavedBridge names the bridge that a borrowed port came from.
+// keySavedBridge names the bridge that a borrowed port came from, keySavedOFPort
+// its OpenFlow port number there: it may get another on the tap bridge, and would
+// come back with that (OVS 3.1).
 const (
 	keySavedBridge = KeySavedPrefix + "bridge"
+	keySavedOFPort = KeySavedPrefix + "ofport"
 	keySavedMode   = KeySavedPrefix + colVLANMode
 )
 
@@ -49,6 +55,15 @@ func (c *compiler) portRows() []Row {
 				from = p.ExternalIDs[keySavedBridge]
 			}
 			ids = append(ids, keySavedBridge+"="+from)
+			number := p.savedOFPort()
+			if !keepsBridge && len(p.Interfaces) == 1 {
+				number = p.Interfaces[0].OFPort
+			}
+			if number > 0 {
+				ids = append(ids, keySavedOFPort+"="+strconv.Itoa(number))
+			}
+		} else if number := p.savedOFPort(); number > 0 {
+			row.Columns[colOFPort] = intValue(number)
 		}
 		original := *p
 		if keepsMode {
@@ -67,6 +82,16 @@ func (c *compiler) portRows() []Row {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// savedOFPort is the OpenFlow port number of a borrowed port where it came
+// from, 0 if that is not known. A bond has none.
+func (p *Port) savedOFPort() int {
+	if _, borrowed := p.ExternalIDs[keySavedBridge]; !borrowed || len(p.Interfaces) != 1 {
+		return 0
+	}
+	number, _ := strconv.Atoi(p.ExternalIDs[keySavedOFPort]) // what is no number is not ours
+	return max(number, 0)
 }
 
 // vlanModes are the values of Port.vlan_mode; anything else in our key is not

@@ -102,7 +102,11 @@ func (x *portIndex) locatePort(what string, d *policy.Destination) (port int32, 
 	return port, "", nil
 }
 
+// ofport is the port's OpenFlow port number, at home if it is borrowed.
 func (x *portIndex) ofport(port int32) int {
+	if number := x.ports[port].savedOFPort(); number > 0 {
+		return number
+	}
 	if ifaces := x.ports[port].Interfaces; len(ifaces) > 0 {
 		return ifaces[0].OFPort
 	}

@@ -83,6 +83,7 @@ const (
 	colType       = "interface.type"
 	colOptions    = "interface.options"
 	colIfaceIDs   = "interface.external_ids"
+	colOFPort     = "interface.ofport"
 )
 
 func boolValue(b bool) Value { return Value{strconv.FormatBool(b)} }
@@ -163,18 +164,23 @@ func mirrorRow(bridge *Bridge, m *Mirror, filter bool) Row {
 // borrowedRow is an existing foreign Port as a Row, with the columns that we
 // may set.
 func borrowedRow(bridge string, p *Port) Row {
-	return Row{
+	row := Row{
 		Table: TablePort, Bridge: bridge, Name: p.Name, UUID: p.UUID,
 		Columns: map[string]Value{
 			colVLANMode: textValue(p.VLANMode),
 			colIDs:      idsValue(p.ExternalIDs),
 		},
 	}
+	if len(p.Interfaces) == 1 {
+		row.Columns[colOFPort] = intValue(p.Interfaces[0].OFPort)
+	}
+	return row
 }
 
 // ownPortRow is an existing Port of ours as a Row.
 func ownPortRow(bridge *Bridge, p *Port) Row {
 	row := borrowedRow(bridge.Name, p)
+	delete(row.Columns, colOFPort) // of ours it does not matter
 	row.Sessions, row.Tier = splitNames(p.ExternalIDs[KeySession]), TierHub
 	row.Columns[colTrunks] = rangesValue(p.Trunks)
 	row.Columns[colProtected] = boolValue(p.Protected)
