@@ -6,9 +6,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
-# Fuzz targets run this long each, benchmarks this often.
+# Fuzz targets run this long each, benchmarks this often, what is soaked as often.
 FUZZTIME ?= 1m
 COUNT    ?= 5
+SOAK     ?= 50
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -37,6 +38,10 @@ test-all: deps lint generate-check ## run what takes longer: lint, generated fil
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
+.PHONY: soak
+soak: deps ## do over 50 times, under traffic, what must never leak: apply, delete, kill (as root; SOAK=50 rounds)
+	SPANCTL_SOAK=$(SOAK) $(GO) test -race -run E2EIsolation -count 1 -timeout 60m ./cmd/spanctl
+
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck
 	@out=$$($(GOFUMPT) -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
@@ -56,6 +61,11 @@ fuzz: ## fuzz every parser for FUZZTIME (1m) each
 		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./policy; done
 
 .PHONY: bench
-bench: deps ## compare speed and memory with peers in one run, as ratios (COUNT=5 rounds)
+bench: deps bench-deps ## compare speed and memory with peers in one run, as ratios (COUNT=5 rounds)
 	$(GO) test -run '^$$' -bench . -benchtime 10x -count $(COUNT) ./policy/plan
 	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(COUNT) -timeout 50m ./ovs
+	$(GO) test -run '^$$' -bench 'Goodput|RoundTrip' -benchtime $$((20 * $(COUNT)))x -timeout 50m ./cmd/spanctl
+
+.PHONY: bench-deps
+bench-deps: ## install iperf3, if it is not there (Debian, Ubuntu; as root)
+	@command -v iperf3 >/dev/null || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends iperf3; }
