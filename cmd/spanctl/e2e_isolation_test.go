@@ -76,13 +76,19 @@ func newEnclosure(t *testing.T, home string) *enclosure {
 		e.greet(h.x, h.y, h.up, h.host)
 	}
 	for _, h := range e.halves {
-		for _, g := range []*ovstest.Guest{h.x, h.y, h.up} {
-			e.sniffers = append(e.sniffers, &sniffer{bridge: h.bridge, port: g.Port(), guest: g, Capture: e.capture(g)})
-		}
+		e.sniff(h)
 	}
 	e.sniffers = append(e.sniffers, &sniffer{bridge: "br-ext", port: e.beside.Port(), guest: e.beside, Capture: e.capture(e.beside)})
 	e.sniffHosts()
 	return e
+}
+
+// sniff watches what a half's guests and uplink receive.
+func (e *enclosure) sniff(h *half) {
+	e.Helper()
+	for _, g := range []*ovstest.Guest{h.x, h.y, h.up} {
+		e.sniffers = append(e.sniffers, &sniffer{bridge: h.bridge, port: g.Port(), guest: g, Capture: e.capture(g)})
+	}
 }
 
 // sniffHosts watches the host's own ports, which are new devices after a restart of ovs-vswitchd.

@@ -67,13 +67,15 @@ func (c *Change) ours() bool { return strings.HasPrefix(c.Name, "spanctl-") }
 
 func explainPort(c *Change) (Reason, string) {
 	mode := c.Columns[colVLANMode]
+	ids, noted := c.Columns[colIDs]
 	if moved, ok := c.Columns[colBridge]; ok {
-		if slices.ContainsFunc(c.Columns[colIDs].New, func(atom string) bool { return strings.HasPrefix(atom, keySavedBridge+"=") }) {
-			return ReasonBorrow, "borrowed from bridge " + moved.Old[0] + ", which is kept in external_ids: copies come by the tap bridge"
+		isHome := func(atom string) bool { return strings.HasPrefix(atom, keySavedBridge+"=") }
+		if noted && slices.ContainsFunc(ids.Old, isHome) && !slices.ContainsFunc(ids.New, isHome) {
+			return ReasonGiveBack, "given back to bridge " + moved.New[0]
 		}
-		return ReasonGiveBack, "given back to bridge " + moved.New[0]
+		return ReasonBorrow, "borrowed from bridge " + moved.Old[0] + ", which is kept in external_ids: copies come by the tap bridge"
 	}
-	if len(c.Sessions) == 0 || len(c.Columns[colIDs].New) == 0 {
+	if len(c.Sessions) == 0 || noted && len(ids.New) == 0 {
 		return ReasonGiveBack, "destination no longer: the port gets its own VLAN mode back"
 	}
 	if slices.Equal(mode.New, Value{modeFor(true)}) {
