@@ -64,7 +64,7 @@ func (b *builder) nameRows() {
 	for i := range b.plan.Changes {
 		switch c := &b.plan.Changes[i]; {
 		case c.Action == plan.Create && c.Table == plan.TableBridge:
-			b.bridges[c.Name], b.ports[c.Name] = b.name(), b.name()
+			b.bridges[c.Name] = b.name()
 		case c.Action == plan.Create && c.Table == plan.TablePort:
 			b.ports[c.Name] = b.name()
 		}

@@ -27,7 +27,7 @@ func (b *builder) mirror(c *plan.Change) error {
 	return nil
 }
 
-// bridge makes a tap bridge with its internal port, as ovs-vsctl add-br does.
+// bridge makes a tap bridge, without a port of its own name.
 func (b *builder) bridge(c *plan.Change) error {
 	root := func(mutator ovsdb.Mutator) {
 		b.add(ovsdb.Operation{
@@ -46,8 +46,7 @@ func (b *builder) bridge(c *plan.Change) error {
 	if err != nil {
 		return err
 	}
-	b.insertPort(c.Name, ovsdb.Row{}, ovsdb.Row{"type": "internal"})
-	row["name"], row["ports"] = c.Name, ovsdb.UUID{GoUUID: b.ports[c.Name]}
+	row["name"] = c.Name
 	b.add(ovsdb.Operation{Op: ovsdb.OperationInsert, Table: vswitchd.BridgeTable, UUIDName: b.bridges[c.Name], Row: row})
 	root(ovsdb.MutateOperationInsert)
 	return nil

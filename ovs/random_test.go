@@ -91,7 +91,7 @@ func foreign(s *plan.Snapshot) string {
 	var ports []string // some are borrowed: on a tap bridge
 	for i := range s.Bridges {
 		for _, p := range s.Bridges[i].Ports {
-			if !p.Managed() && (!s.Bridges[i].Managed() || p.Name != s.Bridges[i].Name) {
+			if !p.Managed() {
 				home := s.Bridges[i].Name
 				if s.Bridges[i].Managed() {
 					home = p.ExternalIDs[plan.KeySavedPrefix+"bridge"]

@@ -120,6 +120,7 @@ func (l *Lab) startDaemon(slot **process, program string, args ...string) error 
 	cmd := exec.Command(program, args...)
 	cmd.Env = l.environ()
 	cmd.Dir = l.Dir
+	rooted(cmd)
 	l.logf("+ %s\n", strings.Join(cmd.Args, " "))
 	p, err := launch(cmd, l.host)
 	if err != nil {

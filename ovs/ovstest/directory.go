@@ -18,10 +18,15 @@ const longestSocket = len("/ovs-vswitchd.4194304.ctl") + len("-1234567890")
 
 // makeDirectory makes the lab's directory, PREFIX-PID-NAME-RANDOM, and removes those of processes that are no more.
 func makeDirectory(name string) (string, error) {
-	base := os.TempDir()
+	base, err := rootedTemp()
+	if err != nil {
+		return "", err
+	}
 	pattern := fmt.Sprintf("%s-%d-%s-", prefix, os.Getpid(), name)
-	if len(base)+1+len(pattern)+longestSocket >= 108 {
+	if over := len(base) + 1 + len(pattern) + longestSocket - 107; over > 0 && base == os.TempDir() {
 		base = "/tmp"
+	} else if over > 0 {
+		pattern = fmt.Sprintf("%s-%d-%s-", prefix, os.Getpid(), name[:max(0, len(name)-over)])
 	}
 	sweep(base)
 	dir, err := os.MkdirTemp(base, pattern)

@@ -48,6 +48,7 @@ func toolTimeout() string { return "--timeout=" + strconv.Itoa(int(timeout/time.
 func (l *Lab) run(ctx context.Context, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = l.environ()
+	rooted(cmd)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := spawn(cmd, nil)

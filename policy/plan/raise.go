@@ -126,7 +126,7 @@ func (c *compiler) nameTap(d *delivery) {
 
 // taken finds a foreign row that has a name which the delivery's rows need.
 func (c *compiler) taken(d *delivery, bridges []int32) (name, owner string) {
-	names := []string{d.name}
+	names := []string{d.name, d.sink()}
 	for _, b := range bridges {
 		outer, inner := d.patch(c.snap.Bridges[b].Name)
 		names = append(names, outer, inner)
@@ -140,7 +140,7 @@ func (c *compiler) taken(d *delivery, bridges []int32) (name, owner string) {
 		if b := c.snap.Bridge(name); b != nil && !b.Managed() {
 			return name, "a bridge"
 		}
-		if b, p := c.snap.portAnywhere(name); p != nil && !p.Managed() && !(b.Managed() && b.Name == name) {
+		if b, p := c.snap.portAnywhere(name); p != nil && !p.Managed() {
 			return name, "a port of bridge " + b.Name
 		}
 	}

@@ -15,8 +15,7 @@ type Table string
 // The tables that plans write. TableIntent stands for the keys of
 // Open_vSwitch.external_ids that hold sessions, one row a session. A row of
 // TablePort describes the Port and its one Interface, whose columns are
-// prefixed "interface."; one of TableBridge has an internal port of its name
-// with it.
+// prefixed "interface.".
 const (
 	TableIntent Table = "session"
 	TableBridge Table = "Bridge"

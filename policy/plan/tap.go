@@ -13,15 +13,19 @@ import (
 // number of source bridges to any number of destinations, by OVSDB alone.
 //
 //	source bridge          tap bridge
-//	  Mirror -> patch ===== patch --- NORMAL floods ---> its own internal port
-//	                                  Mirror select_dst_port=internal -> destination
-//	                                  Mirror select_dst_port=internal -> destination
+//	  Mirror -> patch ===== patch --- NORMAL floods ---> sink
+//	                                  Mirror select_dst_port=sink -> destination
+//	                                  Mirror select_dst_port=sink -> destination
 //
 // flood_vlans keeps it from learning addresses, so that it floods everything.
 // The hub ends of patches are protected, so that nothing is flooded from one to
 // another, and destinations are reserved by their mirrors, so that nothing is
-// flooded to them and what they send dies. Every copy is flooded to the internal
-// port, once, and from there mirrored to each destination.
+// flooded to them and what they send dies. Every copy is flooded to the sink,
+// once, and from there mirrored to each destination. The sink is a patch port
+// without peer: ofproto mirrors what would leave by it, and sends it nowhere, so
+// that the datapath has no more to do than for a mirror by itself (xlate's
+// compose_output_action, OVS 3.1 and 3.5). The bridge has no port of its own name:
+// no device appears on the host.
 //
 // Patch ends on source bridges are parked: they trunk VLAN 4095 alone, which
 // mirrors do not heed and the hub ends do not pass. So if the mirror is taken away
@@ -34,6 +38,9 @@ func shortName(texts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(texts, "\n")))
 	return "spanctl-" + hex.EncodeToString(sum[:3])
 }
+
+// sink names the port of a tap bridge that every copy is flooded to.
+func (d *delivery) sink() string { return d.name + "s" }
 
 // patch names the ends of the patch between a source bridge and a tap bridge.
 func (d *delivery) patch(bridge string) (outer, inner string) {
@@ -71,6 +78,7 @@ func (c *compiler) tapRows(d *delivery, groups []*group) []Row {
 			colIDs:        managedIDs(names),
 		},
 	}}
+	rows = append(rows, patchEnd(d.name, d.sink(), d.sink()+"-", nil, false, names))
 	for _, g := range groups {
 		if g.delivery == d && len(g.rows) > 0 {
 			rows = append(rows, patchRows(d, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions)...)
@@ -99,7 +107,7 @@ func (c *compiler) tapMirror(d *delivery, output string, sessions []string) Row 
 		Columns: map[string]Value{
 			colSelectAll:  boolValue(false),
 			colSelectSrc:  nil,
-			colSelectDst:  {d.name},
+			colSelectDst:  {d.sink()},
 			colSelectVLAN: nil,
 			colOutputPort: {output},
 			colOutputVLAN: nil,
@@ -116,17 +124,18 @@ func (c *compiler) tapMirror(d *delivery, output string, sessions []string) Row 
 // patchRows are the two ends of a patch from a source bridge to a tap bridge.
 func patchRows(d *delivery, bridge string, sessions []string) []Row {
 	outer, inner := d.patch(bridge)
-	end := func(on, name, peer string, trunks policy.Ranges, protected bool) Row {
-		return Row{
-			Table: TablePort, Bridge: on, Name: name, Sessions: sessions, Tier: TierHub,
-			Columns: map[string]Value{
-				colType: {"patch"}, colOptions: {"peer=" + peer}, colVLANMode: {"trunk"}, colTrunks: rangesValue(trunks),
-				colProtected: boolValue(protected), colIDs: managedIDs(sessions), colIfaceIDs: nil,
-			},
-		}
-	}
 	return []Row{
-		end(bridge, outer, inner, policy.Ranges{{First: maxVLAN, Last: maxVLAN}}, false),
-		end(d.name, inner, outer, policy.Ranges{{First: 0, Last: maxVLAN - 1}}, true),
+		patchEnd(bridge, outer, inner, policy.Ranges{{First: maxVLAN, Last: maxVLAN}}, false, sessions),
+		patchEnd(d.name, inner, outer, policy.Ranges{{First: 0, Last: maxVLAN - 1}}, true, sessions),
+	}
+}
+
+func patchEnd(bridge, name, peer string, trunks policy.Ranges, protected bool, sessions []string) Row {
+	return Row{
+		Table: TablePort, Bridge: bridge, Name: name, Sessions: sessions, Tier: TierHub,
+		Columns: map[string]Value{
+			colType: {"patch"}, colOptions: {"peer=" + peer}, colVLANMode: {"trunk"}, colTrunks: rangesValue(trunks),
+			colProtected: boolValue(protected), colIDs: managedIDs(sessions), colIfaceIDs: nil,
+		},
 	}
 }

@@ -180,7 +180,7 @@ func (c *compiler) warnings(groups []*group) []string {
 		}
 	}
 	for port, p := range c.ports {
-		if on := &c.snap.Bridges[c.on[port]]; on.Managed() && c.on[port] == c.bridge[port] && !p.Managed() && p.Name != on.Name {
+		if on := &c.snap.Bridges[c.on[port]]; on.Managed() && c.on[port] == c.bridge[port] && !p.Managed() {
 			note := "port " + p.Name + " is on tap bridge " + on.Name + " and goes with it"
 			if from := p.ExternalIDs[keySavedBridge]; from != "" {
 				note += ": bridge " + from + ", where it came from, is gone"
