@@ -29,19 +29,25 @@ func (s *site) collector(name string) *ovstest.Guest {
 	return s.addCollector(ovstest.CollectorConfig{Name: name, MTU: 1600})
 }
 
-// addCollector adds a receiver of tunnels whose place is known to its underlay: what is for it is not flooded to others.
+// addCollector adds a receiver of tunnels whose place is known to its underlay.
 func (s *site) addCollector(cfg ovstest.CollectorConfig) *ovstest.Guest {
 	s.Helper()
 	g, err := s.lab.AddCollector(s.ctx, cfg)
 	s.check(err)
 	s.guests[cfg.Name] = g
+	s.announce(g)
+	return g
+}
+
+// announce makes the underlay know the collector's place: what is for it is not flooded to others.
+func (s *site) announce(g *ovstest.Guest) {
+	s.Helper()
 	s.send(g, ovstest.Raw(g, ovstest.Broadcast.HardwareAddr(), 0x88b5, ovstest.Payload("here I am")))
-	s.await("the place of "+cfg.Name, func() bool {
+	s.await("the place of "+g.Name(), func() bool {
 		out, err := s.lab.AppCtl(s.ctx, "fdb/show", g.Bridge())
 		s.check(err)
 		return strings.Contains(out, g.HardwareAddr().String())
 	})
-	return g
 }
 
 // said is what ovs-vswitchd has logged, but for lines on how busy the machine is.
@@ -57,4 +63,12 @@ func (s *site) said() []string {
 		}
 	}
 	return list
+}
+
+// wantSilence wants ovs-vswitchd to have said no more than that.
+func (s *site) wantSilence(said []string) {
+	s.Helper()
+	if more := s.said()[len(said):]; len(more) != 0 {
+		s.Errorf("ovs-vswitchd says:\n%s", strings.Join(more, "\n"))
+	}
 }

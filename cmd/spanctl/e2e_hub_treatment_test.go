@@ -17,7 +17,7 @@ func TestE2EHubPortsOfEveryVLANModeHaveTheTagsAskedFor(t *testing.T) {
 	sensor := s.collector("sensor")
 	destinations := []string{fmt.Sprintf("{erspan: {remote: %s, session: 100}}", sensor.Addr()), fmt.Sprintf("{vxlan: {remote: %s, vni: 7}}", sensor.Addr())}
 	for i, port := range auditPorts {
-		port.Bridge = []string{"br1", "br0"}[min(i, 1)] // numbers of ports differ: of two with one number one would get another
+		port.Bridge = fmt.Sprintf("br%d", i%2)
 		s.add(port)
 		destinations = append(destinations, "{vm: "+port.Name+"}")
 	}

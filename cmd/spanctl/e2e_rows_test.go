@@ -129,13 +129,13 @@ func TestE2ENoMACTableIsFlushed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "a", "b", "audit")
 	s.greet(s.guests["a"], s.guests["b"], s.uplink("up"))
-	known := s.stations()
+	known := s.stations("br0")
 	if len(known) != 9 {
 		t.Fatalf("the switch knows\n%s", strings.Join(known, "\n"))
 	}
 	check := func(step string) {
 		t.Helper()
-		if now := s.stations(); !slices.Equal(now, known) {
+		if now := s.stations("br0"); !slices.Equal(now, known) {
 			t.Errorf("%s: the switch knew\n%s\nand knows\n%s", step, strings.Join(known, "\n"), strings.Join(now, "\n"))
 		}
 	}
@@ -150,10 +150,10 @@ func TestE2ENoMACTableIsFlushed(t *testing.T) {
 	}
 }
 
-// stations are the entries of br0's MAC table: port, VLAN and address.
-func (s *site) stations() []string {
+// stations are the entries of a bridge's MAC table: port, VLAN and address.
+func (s *site) stations(bridge string) []string {
 	s.Helper()
-	out, err := s.lab.AppCtl(s.ctx, "fdb/show", "br0")
+	out, err := s.lab.AppCtl(s.ctx, "fdb/show", bridge)
 	s.check(err)
 	var list []string
 	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
