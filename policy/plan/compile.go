@@ -178,7 +178,7 @@ func (c *compiler) conclude() {
 		for _, o := range d.sessions {
 			o.Tier, o.Destination, o.delivery = d.tier, labels(o.Places), d
 			for i, t := range o.targets {
-				o.Places[i].Narrow = c.narrow(d, t)
+				o.Places[i].Narrow = c.narrow(d, t, everySource)
 			}
 			if d.tier == TierHub {
 				o.Bridge = d.name

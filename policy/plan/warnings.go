@@ -24,8 +24,9 @@ func (c *compiler) rspanReceivers(g *group) []string {
 // narrow says of a delivery's destination that it does not take the largest
 // packets of the sources, nothing if it does: of a port whose MTU is smaller, where
 // copies vanish without any counter, and of a tunnel whose path is too narrow for
-// what it wraps, where they do so too in the userspace datapath (OVS 3.1).
-func (c *compiler) narrow(d *delivery, t target) string {
+// what it wraps, where they do so too in the userspace datapath (OVS 3.1). Only
+// the sources that count are looked at.
+func (c *compiler) narrow(d *delivery, t target, counts func(port int32) bool) string {
 	limit, added := 0, 0
 	switch {
 	case t.tunnel != nil:
@@ -42,7 +43,7 @@ func (c *compiler) narrow(d *delivery, t target) string {
 	largest, name := 0, ""
 	for _, o := range d.sessions {
 		o.sources(func(s source) {
-			if m := mtu(c.ports[s.port]); m > largest {
+			if m := mtu(c.ports[s.port]); m > largest && counts(s.port) {
 				largest, name = m, c.ports[s.port].Name
 			}
 		})
@@ -66,28 +67,42 @@ func (c *compiler) narrow(d *delivery, t target) string {
 // harmed. In the userspace datapath a port of Linux takes frames in batches, and
 // of a batch everything from the first frame on that does not fit is lost:
 // production that leaves by the same port with large copies is lost with them
-// (netdev-linux, sendmmsg, OVS 3.1; 100 of 100 full-size frames).
+// (netdev-linux, sendmmsg, OVS 3.1; 100 of 100 full-size frames). The path's own
+// ports do not count: that they carry as much as the path does not say that they
+// send or receive it, and no path would be wide enough for them.
 func (c *compiler) crowds(d *delivery, t target) (problem, remedy string) {
-	note := c.narrow(d, t)
 	route, known := c.route(t.tunnel)
-	if note == "" || !known || d.datapath != "netdev" {
+	if !known || d.datapath != "netdev" {
 		return "", ""
 	}
-	for device, p := range c.ports {
-		if !slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
+	leaves := map[int32]bool{} // ports by which the tunnel's packets leave
+	under := map[int32]int32{} // and one of them, by what joined says of their bridges
+	for port, p := range c.ports {
+		if slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
+			leaves[int32(port)] = true
+			under[c.joined()[c.bridge[port]]] = int32(port)
+		}
+	}
+	note := c.narrow(d, t, func(port int32) bool {
+		_, onPath := under[c.joined()[c.bridge[port]]]
+		return !leaves[port] && !(onPath && (c.roles[port] == policy.RoleUplink || c.roles[port] == roleUnknown))
+	})
+	if note == "" {
+		return "", ""
+	}
+	for port, b := range c.bridge {
+		device, onPath := under[c.joined()[b]]
+		if !onPath || c.isDest[port] || c.roles[port] != policy.RoleGuest && !d.copies(int32(port)) {
 			continue
 		}
-		root := c.joined()[c.bridge[device]]
-		for port, b := range c.bridge {
-			if c.joined()[b] != root || c.isDest[port] || c.roles[port] != policy.RoleGuest && !d.copies(int32(port)) {
-				continue
-			}
-			return fmt.Sprintf("%s; production that leaves bridge %s with them, such as that of port %s, would be lost too, for the userspace datapath drops what follows a frame that is too large", note, c.snap.Bridges[c.bridge[device]].Name, c.ports[port].Name),
-				"give the path a larger MTU, the sources a smaller one, or send by a bridge of its own"
-		}
+		return fmt.Sprintf("%s; production that leaves bridge %s with them, such as that of port %s, would be lost too, for the userspace datapath drops what follows a frame that is too large", note, c.snap.Bridges[c.bridge[device]].Name, c.ports[port].Name),
+			"give the path a larger MTU, the sources a smaller one, or send by a bridge of its own"
 	}
 	return "", ""
 }
+
+// everySource counts every source.
+func everySource(int32) bool { return true }
 
 // copies reports whether the port is a source of one of the sessions.
 func (d *delivery) copies(port int32) bool {
@@ -157,7 +172,7 @@ func (c *compiler) warnings(groups []*group) []string {
 			list = append(list, prefix+note)
 		}
 		for _, t := range d.targets {
-			if note := c.narrow(d, t); note != "" {
+			if note := c.narrow(d, t, everySource); note != "" {
 				list = append(list, prefix+note)
 			}
 		}
