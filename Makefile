@@ -34,13 +34,17 @@ test: deps ## run everything essential (as root; under 15 minutes)
 	$(GO) test -race -timeout 14m ./...
 
 .PHONY: test-all
-test-all: deps lint generate-check ## run what takes longer: lint, generated files, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
 .PHONY: soak
 soak: deps ## do over 50 times, under traffic, what must never leak: apply, delete, kill (as root; SOAK=50 rounds)
 	SPANCTL_SOAK=$(SOAK) $(GO) test -race -run E2EIsolation -count 1 -timeout 60m ./cmd/spanctl
+
+.PHONY: test-ovs35
+test-ovs35: deps ## run the end-to-end tests on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
+	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -timeout 14m -run 'E2E|Examples|Demo' -skip HandMade ./cmd/spanctl
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck
