@@ -1,0 +1,177 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"spanctl/ovs/ovstest"
+	"spanctl/policy/plan"
+)
+
+// wantLoop wants plan and apply to refuse the sessions as a loop, with the path by the given way back to the bridge and
+// some more words, and apply to change nothing.
+func (s *site) wantLoop(sessions, bridge, way string, words ...string) {
+	s.Helper()
+	file := s.policy(sessions)
+	before := s.database()
+	for _, args := range [][]string{{"plan"}, {"apply", "--dry-run"}, {"apply"}} {
+		code, _, stderr := s.spanctl(append(args, "-f", file)...)
+		if code != exitRefused {
+			s.Errorf("%s\n%s exits %d, want %d\n%s", sessions, args, code, exitRefused, stderr)
+		}
+		for _, word := range append(words, "loop: copies would be copied again ("+bridge+" -> spanctl-", " -> "+way+" -> "+bridge+")") {
+			if !strings.Contains(stderr, word) {
+				s.Errorf("%s\n%s says\n%s\nand nothing of %q", sessions, args, stderr, word)
+			}
+		}
+	}
+	s.wantSame("refused", before, s.database(), ofItself)
+}
+
+// Where no list of senders says what the session asks for, it is refused: so are all that mirror what the tunnel's own way
+// sends, and only a part of what else there is.
+func TestE2EFeedbackRefused(t *testing.T) {
+	t.Parallel()
+	u := newUnderlay(t)
+	way := "erspan " + u.sensor.Addr().String() + " session 100"
+	for sources, why := range map[string]string{
+		"{role: uplink, bridge: br-ext}":                   "what port vif-v sends is not",
+		"{role: uplink, bridge: br-ext, direction: to}":    "nothing else is copied there",
+		"{role: guest, bridge: br-ext}":                    "what port ext-sensor sends is not",
+		"{role: guest}":                                    "what port ext-sensor sends is not",
+		"{vm: v}":                                          "what port ext-sensor sends is not",
+		"{role: all, bridge: br-ext, direction: to}":       "nothing else is copied there",
+		"{role: all, direction: to}":                       "nothing else is copied there",
+		"{role: host, bridge: br-ext}":                     "nothing else is copied there",
+		"{role: host, bridge: br-ext, direction: from}":    "nothing else is copied there",
+		"{vm: v, direction: from}, {vm: w, direction: to}": "what port ext-sensor sends is not",
+		"{role: all, vlans: [10]}, {vm: v, vlans: [11]}":   "what port ext-sensor sends is not",
+	} {
+		u.wantLoop("  audit: {sources: ["+sources+"], destinations: ["+u.erspan()+"]}\n", "br-ext", way, why)
+	}
+	u.wantLoop("  audit: {sources: [{role: all}], except: [{vm: v}], destinations: ["+u.erspan()+"]}\n", "br-ext", way, "what port vif-v sends is not")
+
+	// What is refused hurts no other session, and a change of one that stands leaves it as it is.
+	u.apply(u.everywhere())
+	u.wantLoop("  audit: {sources: [{role: guest}], destinations: ["+u.erspan()+"]}\n", "br-ext", way)
+	u.wantNoChanges()
+	u.status(exitOK)
+}
+
+// A tunnel whose route nobody knows may leave by any bridge: as many ports are listed as would be if it did, or the
+// session is refused.
+func TestE2EFeedbackUnknownRoute(t *testing.T) {
+	t.Parallel()
+	u := newUnderlay(t)
+	const nowhere = "203.0.113.9"
+	whole := "  audit: {sources: [{role: all}], destinations: [{gre: {remote: " + nowhere + "}}]}\n"
+	guests := "  audit: {sources: [{role: guest, bridge: br0}], destinations: [{gre: {remote: " + nowhere + "}}]}\n"
+	check := func(s *site) {
+		s.Helper()
+		s.wantLoop(strings.Replace(guests, "role: guest", "vm: a", 1), "br0", "gre "+nowhere+" -> its route is not known", "what port vif-b sends is not", "run spanctl on the host")
+		if out := s.want(exitOK, "plan", "-f", s.policy(whole)); !strings.Contains(out, "may leave by it: its route is not known") {
+			s.Errorf("plan says\n%s", out)
+		}
+	}
+	u.sub("no route", func(s *site) {
+		check(s)
+		s.apply(whole)
+		s.settle()
+		v := *u
+		v.site = s
+		v.produce(u.a, u.b)
+		v.produce(u.v, u.w)
+		s.wantNoLoop()
+		if problems := strings.Join(s.status(exitDegraded)["audit"].Problems, "\n"); !strings.Contains(problems, "ovs-vswitchd has no route to it") {
+			s.Errorf("status says %s", problems)
+		}
+		s.want(exitOK, "delete", "--all")
+	})
+	u.sub("ovs-vswitchd does not run", func(s *site) {
+		s.lab.KillVSwitchd()
+		check(s)
+		s.check(s.lab.StartVSwitchd(s.ctx))
+	})
+	u.sub("remote database", func(s *site) {
+		s.apply(u.everywhere())
+		local := s.lab.DB
+		s.lab.DB = s.overTCP()
+		defer func() { s.lab.DB = local }()
+		check(s)
+		// Of a tunnel that stands ovs-vswitchd tells the route.
+		s.await("the device by which the tunnel leaves", func() bool { return s.vsctl("find", "Interface", "status:tunnel_egress_iface=br-ext") != "" })
+		s.wantNoChanges()
+	})
+}
+
+// The route changes under sessions that stand, and now leads by a bridge that they copy. Status says so, and the next
+// apply mends the one, by a list of senders, and says of the other that it is a loop until it is deleted.
+func TestE2EFeedbackRouteChanges(t *testing.T) {
+	t.Parallel()
+	u := newUnderlay(t)
+	second := u.add(ovstest.GuestConfig{Name: "second", Bridge: "br-ext", IP: netip.MustParsePrefix("192.0.2.99/24"), MTU: 1600})
+	file := u.policy("  audit: {sources: [{vm: '[ab]'}], destinations: [" + u.erspan() + "]}\n" +
+		"  one: {sources: [{vm: a}], destinations: [{gre: {remote: " + second.Addr().String() + "}}]}\n")
+	u.want(exitOK, "apply", "-f", file)
+	u.status(exitOK)
+	_, err := u.lab.HostIP(u.ctx, "br0", netip.MustParsePrefix("10.9.0.200/24"))
+	u.check(err)
+	u.vsctl("set", "Interface", "br0", "mtu_request=1600")
+	for _, remote := range []*ovstest.Guest{u.sensor, second} {
+		add := exec.Command("ip", "route", "add", remote.Addr().String()+"/32", "dev", "br0")
+		u.check(u.lab.Launch(add))
+		u.check(add.Wait())
+	}
+	health := u.status(exitDegraded)
+	if h := health["audit"]; h.State != plan.StateDegraded {
+		t.Errorf("status: %s (%s)", h.State, h.Problems)
+	}
+	const loop = "loop: copies would be copied again (br0 -> spanctl-"
+	if h := health["one"]; h.State != plan.StateRefused || !strings.Contains(h.Reason, loop) {
+		t.Errorf("status: %s (%s)", h.State, h.Reason)
+	}
+	for code, args := range map[int][]string{exitDegraded: {"apply"}, exitRefused: {"apply", "-f", file}} {
+		if got, _, stderr := u.spanctl(args...); got != code || !strings.Contains(stderr, loop) {
+			t.Errorf("%s exits %d, want %d, and says\n%s", args, got, code, stderr)
+		}
+	}
+	u.want(exitOK, "delete", "one")
+	u.want(exitOK, "apply")
+	u.settle()
+	u.produce(u.a, u.b)
+	u.wantNoLoop()
+	u.wantNoChanges()
+}
+
+// overTCP is the database as a remote one.
+func (s *site) overTCP() (remote string) {
+	s.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	s.check(err)
+	s.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("unix", filepath.Join(s.lab.Dir, "db.sock"))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			for _, ends := range [][2]net.Conn{{client, server}, {server, client}} {
+				go func() {
+					_, _ = io.Copy(ends[0], ends[1])
+					_, _ = ends[0].Close(), ends[1].Close()
+				}()
+			}
+		}
+	}()
+	return "tcp:" + listener.Addr().String()
+}
