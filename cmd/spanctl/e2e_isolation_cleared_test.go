@@ -114,3 +114,39 @@ func TestE2EIsolationIsWatched(t *testing.T) {
 	e.check(fire(append(e.traffic(), e.invasion()...)))
 	e.wantCopied("mended", 1)
 }
+
+// Each port of the tap bridge, of the patches to it and each turn is deleted by hand.
+func TestE2EIsolationPortsDeletedByHand(t *testing.T) {
+	t.Parallel()
+	e := newEnclosure(t, "br0")
+	e.want(exitOK, "apply", "-f", e.policy(e.watching("gre")))
+	e.learnTunnels("gre")
+	turns := []string{e.turnOf("br0"), e.turnOf("br1")}
+	var ports []string
+	for _, bridge := range append(e.taps(), "br0", "br1") {
+		for _, port := range strings.Fields(e.vsctl("list-ports", bridge)) {
+			if strings.HasPrefix(port, "spanctl-") {
+				ports = append(ports, port)
+			}
+		}
+	}
+	for _, port := range ports {
+		turn := slices.Contains(turns, port)
+		e.vsctl("del-port", port)
+		e.check(fire(append(e.traffic(), e.invasion()...)))
+		e.wantIsolated(port + " deleted")
+		e.wantArrived(port + " deleted")
+		if !turn { // which is made when it is needed
+			e.want(exitPending, "plan", "--detailed-exitcode")
+		}
+		e.want(exitOK, "apply")
+		e.wantNoChanges()
+		if !turn {
+			e.check(fire(e.invasion()))
+			e.wantCopied(port+" made again", 1)
+		}
+	}
+	t.Log(ports)
+	e.want(exitOK, "delete", "--all")
+	e.wantGone("in the end")
+}

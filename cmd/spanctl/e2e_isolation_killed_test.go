@@ -45,12 +45,17 @@ func TestE2EIsolationWhenSpanctlIsKilled(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	killed, transactions := 0, e.transactions()
+	killed, between := 0, 0
 	for round := range soak(t, 8) {
 		i := round % len(orders)
 		at, part := 1+random.IntN(messages[i]), []string{"nothing", "half", "all"}[random.IntN(3)]
+		before := e.made()
 		if meter.start(e.site, at, part, orders[i]...).exit() == -1 {
 			killed++
+		}
+		if now := e.made(); now != before && now != states[i] { // between two transactions
+			between++
+			e.want(exitPending, "plan", "--detailed-exitcode")
 		}
 		e.check(fire(append(e.traffic(), e.invasion()...)))
 		e.wantIsolated("killed")
@@ -69,7 +74,7 @@ func TestE2EIsolationWhenSpanctlIsKilled(t *testing.T) {
 	if killed == 0 {
 		t.Errorf("seed %d: nothing was killed", seed)
 	}
-	t.Log(seed, messages, killed, e.transactions()-transactions)
+	t.Logf("seed %d: of %v messages, %d killed, %d between two transactions", seed, messages, killed, between)
 	e.wantGone("in the end")
 }
 
