@@ -41,3 +41,38 @@ func TestE2EHubBorrowedPortsKeepTheirNumbers(t *testing.T) {
 		}
 	}
 }
+
+// Physical NICs and bonds that are dedicated are borrowed like guests' ports, and uplinks again afterwards. (A bond's
+// members may have other numbers then.)
+func TestE2EHubBorrowsUplinks(t *testing.T) {
+	t.Parallel()
+	s := newHubSite(t)
+	sensor, up, x, y := s.collector("sensor"), s.uplink("up"), s.uplink("x"), s.uplink("y")
+	s.vsctl("--", "del-port", x.Port(), "--", "del-port", y.Port(), "--", "add-bond", "br1", "bond0", x.Port(), y.Port(),
+		"bond_mode=active-backup", "other_config:bond-primary="+x.Port())
+	before := s.database()
+	s.apply(fmt.Sprintf(`
+  audit:
+    sources: [{vm: "[abcd]"}]
+    destinations:
+      - {interface: eth-up, dedicated: true}
+      - {interface: bond0, dedicated: true}
+      - {erspan: {remote: %s, session: 100}}
+`, sensor.Addr()))
+	s.settle()
+	atUp, atX, atY, atSensor := s.capture(up), s.capture(x), s.capture(y), s.capture(sensor)
+	a, b, c, d := s.guests["a"], s.guests["b"], s.guests["c"], s.guests["d"]
+	want := frames(append(s.exchange(a, b, 5), s.exchange(c, d, 5)...), a, b, c, d)
+	for _, at := range []*ovstest.Capture{atUp, atX, atSensor} {
+		s.check(at.Fence(s.ctx, a, b))
+	}
+	s.wantExactly(atUp, want...)
+	s.wantExactly(atX, want...)
+	s.wantExactly(atY)
+	s.wantTunnels(atSensor, []string{"erspan II session 100 index 0"}, want...)
+	s.wantNoChanges()
+	s.want(exitOK, "delete", "--all")
+	s.wantSame("after delete", before, s.database(), ofItself, configuration, []string{"ofport"})
+	s.exchange(a, up, 2)
+	s.exchange(c, x, 2)
+}
