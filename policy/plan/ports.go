@@ -96,8 +96,9 @@ const (
 	fieldIDs  = "external_ids:"
 )
 
-// vmKeys are the external_ids that name a guest.
-var vmKeys = []string{"vm-id", "xs-vm-uuid", "iface-id"}
+// vmKeys are the external_ids that name a guest: libvirt's vm-id, OpenStack's
+// vm-uuid, XAPI's xs-vm-uuid, xl's xen-vm-uuid and xen-vm-name, and iface-id.
+var vmKeys = []string{"vm-id", "vm-uuid", "xs-vm-uuid", "xen-vm-uuid", "xen-vm-name", "iface-id"}
 
 // values calls yield with each value that the port has for the field, until
 // yield returns false.

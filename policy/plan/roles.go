@@ -29,7 +29,7 @@ var realTypes = map[string]policy.Role{
 
 // guestKeys are the external_ids that hypervisors set on a guest's Interface
 // (libvirt, XAPI, xl, OpenStack).
-var guestKeys = []string{"attached-mac", "iface-id", "vm-id", "xs-vm-uuid", "xs-vif-uuid"}
+var guestKeys = []string{"attached-mac", "iface-id", "vm-id", "vm-uuid", "xs-vm-uuid", "xs-vif-uuid", "xen-vm-uuid", "xen-vm-name"}
 
 // guestNames are the names that hypervisors give to guests' devices; # stands
 // for digits. A name that begins with "tap" is a guest's too: tapNNNiM
@@ -65,6 +65,8 @@ func guessRole(p *Port) policy.Role {
 	iface := &p.Interfaces[0]
 	role, isReal := realTypes[iface.Type]
 	switch {
+	case matchesDigits("fwln#o#", iface.Name): // Proxmox's, of a NIC with a firewall: an internal port
+		return policy.RoleGuest
 	case !isReal:
 		return roleNone
 	case role != roleUnknown:
