@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"spanctl/policy/plan"
 )
@@ -24,8 +25,7 @@ func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 // LookAtHost adds to the snapshot how the host's packets to the addresses leave
 // it, and its own addresses: as the kernel says in the network namespace that
 // ovs-vswitchd runs in. What cannot be known is left out: of a remote database,
-// without the rights to look, where ovs-vswitchd does not run, where there is no
-// route.
+// without the rights to look, where ovs-vswitchd does not run.
 func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, remotes []netip.Addr) {
 	if len(remotes) == 0 || !c.local() {
 		return
@@ -35,7 +35,7 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, remotes []netip
 		for _, address := range remotes {
 			route, err := lookUp(handle, address)
 			if err != nil {
-				c.log.DebugContext(ctx, "no route", "to", address, "error", err)
+				c.log.DebugContext(ctx, "route is not known", "to", address, "error", err)
 				continue
 			}
 			s.Routes[address] = route
@@ -55,7 +55,10 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, remotes []netip
 
 func lookUp(handle *netlink.Handle, address netip.Addr) (plan.Route, error) {
 	found, err := handle.RouteGet(address.AsSlice())
-	if err != nil || len(found) == 0 {
+	switch {
+	case errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(found) == 0:
+		return plan.Route{}, nil // it is known that there is none
+	case err != nil:
 		return plan.Route{}, fmt.Errorf("looking up the route: %w", err)
 	}
 	links, err := handle.LinkList()

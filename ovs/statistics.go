@@ -82,7 +82,8 @@ func (c *Conn) mirrorStatistics(ctx context.Context, s *plan.Snapshot) (map[stri
 	var uuids []string
 	for b := range s.Bridges {
 		for m := range s.Bridges[b].Mirrors {
-			if mirror := &s.Bridges[b].Mirrors[m]; mirror.Managed() {
+			// One without output, whose port has gone, is not installed anyway.
+			if mirror := &s.Bridges[b].Mirrors[m]; mirror.Managed() && (mirror.OutputPort != "" || mirror.OutputVLAN != nil) {
 				uuids = append(uuids, mirror.UUID)
 			}
 		}
@@ -115,6 +116,10 @@ func (c *Conn) mirrorStatistics(ctx context.Context, s *plan.Snapshot) (map[stri
 		case errors.Is(err, ErrConflict) || patience.Err() != nil:
 			if limited || ctx.Err() != nil {
 				return counters, nil
+			}
+			// The others may have got theirs meanwhile.
+			if counters, missing, err = c.statistics(ctx, uuids); err != nil {
+				return nil, err
 			}
 			for _, uuid := range missing {
 				counters[uuid] = nil

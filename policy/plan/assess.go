@@ -132,6 +132,7 @@ func (h *Health) find(snap *Snapshot, counters map[string]*Counters) []*Mirror {
 // the session's destination, or to its tap bridge.
 func (h *Health) sources(mirrors []*Mirror) {
 	o := h.Outcome
+	delivers := o.delivers()
 	o.sources(func(s source) {
 		port, at := o.index.ports[s.port], o.index.bridge[s.port]
 		bridge := &o.index.snap.Bridges[at]
@@ -153,7 +154,7 @@ func (h *Health) sources(mirrors []*Mirror) {
 		if o.listed[at] {
 			s.to = nil // what others send it is copied as theirs
 		}
-		if copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) && copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
+		if delivers && copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) && copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
 			h.Copied++
 		} else {
 			h.Blind = append(h.Blind, port.Name)
@@ -166,6 +167,18 @@ func (h *Health) sources(mirrors []*Mirror) {
 		}
 		h.Problems = append(h.Problems, "not copied: "+strings.Join(names, ", "))
 	}
+}
+
+// delivers reports whether what reaches the session's tap bridge, if it has one,
+// goes on to at least one destination.
+func (o *Outcome) delivers() bool {
+	if o.delivery.tier == TierDirect {
+		return true
+	}
+	tap := o.index.snap.Bridge(o.delivery.name)
+	return tap != nil && slices.ContainsFunc(tap.Mirrors, func(m Mirror) bool {
+		return m.Managed() && slices.ContainsFunc(o.Places, func(p Place) bool { return p.Port != "" && p.Port == m.OutputPort })
+	})
 }
 
 // reaches reports whether a mirror of the bridge sends to the session's

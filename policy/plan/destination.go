@@ -31,8 +31,10 @@ func (c *compiler) locate(name string, i int, d *policy.Destination) (t target, 
 	case d.VLAN != 0:
 		t.vlan = d.VLAN
 		return t, "", nil
-	case d.ERSPAN != nil || d.GRE != nil || d.VXLAN != nil || d.Geneve != nil:
-		t.tunnel = c.tunnel(d)
+	case isTunnel(d):
+		if t.tunnel = c.tunnel(d); c.noRoute(t.tunnel) {
+			return target{port: -1, absent: t.tunnel.text}, "no route to " + t.tunnel.remote.String(), nil
+		}
 		return t, "", nil
 	default:
 		port, awaited, wrong := c.locatePort(what, d)

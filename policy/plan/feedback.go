@@ -62,6 +62,13 @@ func (c *compiler) route(t *tunnel) (route Route, known bool) {
 	return route, true
 }
 
+// noRoute reports whether the host is known to have no route to the tunnel's far
+// end: nothing can be sent, and how it will be one day cannot be told.
+func (c *compiler) noRoute(t *tunnel) bool {
+	route, known := c.snap.Routes[t.remote]
+	return known && len(route.Devices) == 0
+}
+
 // reaches reports whether the leak's packets can enter the group's bridge:
 // they leave by it, or by one that patch ports join to it.
 func (c *compiler) reaches(l leak, g *group) bool {
@@ -211,6 +218,7 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	if datapathOf(&c.snap.Bridges[g.bridge]) == "netdev" {
 		remedy += "copy every port of that bridge, "
 	}
+	remedy += "copy only what ports send, less the host's own ({role: guest, direction: from}, {role: uplink, direction: from}), "
 	return &Refusal{
 		Session: o.Name, Field: "destinations",
 		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(path), " -> "), why),

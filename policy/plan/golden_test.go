@@ -119,7 +119,7 @@ func renderPlan(p *plan.Plan) string {
 
 // readSnapshot reads the lines of a snapshot:
 //
-//	ovs VERSION | filter | local | route ADDRESS DEVICE[,DEVICE] MTU | stored SESSION JSON
+//	ovs VERSION | filter | local | route ADDRESS [DEVICE[,DEVICE] MTU] | stored SESSION JSON
 //	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [KEY:=VALUE]...
 //	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [ofport=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
 //	mirror NAME [all] [src=A,B] [dst=A,B] [vlans=R] [out=PORT] [outvlan=N] [snaplen=N] [KEY:=VALUE]...
@@ -147,7 +147,11 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 			if s.Routes == nil {
 				s.Routes = map[netip.Addr]plan.Route{}
 			}
-			s.Routes[netip.MustParseAddr(words[1])] = plan.Route{Devices: strings.Split(words[2], ","), MTU: number(t, words[3])}
+			var route plan.Route // "route ADDRESS" alone: there is none
+			if len(words) > 2 {
+				route = plan.Route{Devices: strings.Split(words[2], ","), MTU: number(t, words[3])}
+			}
+			s.Routes[netip.MustParseAddr(words[1])] = route
 		case "bridge":
 			s.Bridges = append(s.Bridges, readBridge(t, words[1:], uuid))
 			bridge = &s.Bridges[len(s.Bridges)-1]

@@ -62,7 +62,7 @@ func (in Intent) Remotes() []netip.Addr {
 			continue
 		}
 		for i := range w.Session.Destinations {
-			if d := &w.Session.Destinations[i]; d.ERSPAN != nil || d.GRE != nil || d.VXLAN != nil || d.Geneve != nil {
+			if d := &w.Session.Destinations[i]; isTunnel(d) {
 				remotes = append(remotes, newTunnel(d).remote)
 			}
 		}

@@ -107,10 +107,10 @@ func (c *compiler) nameTap(d *delivery) {
 	for i, o := range d.sessions {
 		var texts []string
 		for j := range o.Session.Destinations {
-			if t := o.targets[j]; t.tunnel != nil {
-				texts = append(texts, t.tunnel.name)
+			if dest := &o.Session.Destinations[j]; isTunnel(dest) {
+				texts = append(texts, newTunnel(dest).name) // also while there is no route to it
 			} else {
-				texts = append(texts, describeDestination(&o.Session.Destinations[j]))
+				texts = append(texts, describeDestination(dest))
 			}
 		}
 		slices.Sort(texts)

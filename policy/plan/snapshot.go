@@ -55,8 +55,8 @@ type Snapshot struct {
 	// Local tells whether spanctl runs where ovs-vswitchd does: files named by
 	// policies can be read then.
 	Local bool
-	// Routes are how the host reaches the far ends of tunnels. One that is not
-	// in it has no route that is known.
+	// Routes are how the host reaches the far ends of tunnels. Of one that is not
+	// in it nothing is known.
 	Routes map[netip.Addr]Route
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
@@ -64,7 +64,7 @@ type Snapshot struct {
 
 // A Route is how a host's packets to an address leave it.
 type Route struct {
-	// Devices are the network device by which they leave and those under it: what
+	// Devices, empty if there is no route, are the network device by which they leave and those under it: what
 	// a VLAN or a bond is on, the ports of a Linux bridge, the other end of a pair.
 	Devices []string
 	// MTU is the device's or the route's own, 0 if unknown.

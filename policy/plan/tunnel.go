@@ -33,6 +33,10 @@ type tunnel struct {
 // field is the kind by its policy field.
 func (t *tunnel) field() string { return strings.TrimPrefix(t.kind, "ip6") }
 
+func isTunnel(d *policy.Destination) bool {
+	return d.ERSPAN != nil || d.GRE != nil || d.VXLAN != nil || d.Geneve != nil
+}
+
 // tunnel returns the destination's tunnel.
 func (c *compiler) tunnel(d *policy.Destination) *tunnel {
 	t := newTunnel(d)

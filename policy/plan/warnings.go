@@ -43,7 +43,11 @@ func (c *compiler) narrow(d *delivery, t target, counts func(port int32) bool) s
 	largest, name := 0, ""
 	for _, o := range d.sessions {
 		o.sources(func(s source) {
-			if m := mtu(c.ports[s.port]); m > largest && counts(s.port) {
+			m := mtu(c.ports[s.port])
+			if t.tunnel != nil && !d.strip && tagged(c.ports[s.port]) {
+				m += 4 // the tag is wrapped too
+			}
+			if m > largest && counts(s.port) {
 				largest, name = m, c.ports[s.port].Name
 			}
 		})
@@ -96,7 +100,7 @@ func (c *compiler) crowds(d *delivery, t target) (problem, remedy string) {
 			continue
 		}
 		return fmt.Sprintf("%s; production that leaves bridge %s with them, such as that of port %s, would be lost too, for the userspace datapath drops what follows a frame that is too large", note, c.snap.Bridges[c.bridge[device]].Name, c.ports[port].Name),
-			"give the path a larger MTU, the sources a smaller one, or send by a bridge of its own"
+			fmt.Sprintf("give the path a larger MTU (of %s too: ovs-vsctl set Interface %s mtu_request=N), the sources a smaller one, or send by a bridge of its own", route.Devices[0], route.Devices[0])
 	}
 	return "", ""
 }
@@ -136,6 +140,10 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 	}
 	return list
 }
+
+// tagged reports whether what the port carries has a VLAN tag in the switch: it
+// is an access port of a VLAN, or trunks VLANs by name.
+func tagged(p *Port) bool { return p.Tag != nil && *p.Tag != 0 || len(p.Trunks) > 0 }
 
 // mtu is the smallest of the port's interfaces, 0 if unknown.
 func mtu(p *Port) int {
