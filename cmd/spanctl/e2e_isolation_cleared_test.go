@@ -34,7 +34,7 @@ func (e *enclosure) wantContained(kind string, faults ...fault) {
 	e.wantCopied("at first", 1)
 	for _, f := range faults {
 		f.do(e)
-		e.check(fire(append(e.traffic(), e.invasion()...)))
+		e.storm()
 		e.invade(kind)
 		e.wantIsolated(f.name)
 		e.wantArrived(f.name)
@@ -111,7 +111,7 @@ func TestE2EIsolationIsWatched(t *testing.T) {
 	}
 	e.strays() // of before
 	e.passages = nil
-	e.check(fire(append(e.traffic(), e.invasion()...)))
+	e.storm()
 	e.wantCopied("mended", 1)
 }
 
@@ -133,7 +133,7 @@ func TestE2EIsolationPortsDeletedByHand(t *testing.T) {
 	for _, port := range ports {
 		turn := slices.Contains(turns, port)
 		e.vsctl("del-port", port)
-		e.check(fire(append(e.traffic(), e.invasion()...)))
+		e.storm()
 		e.wantIsolated(port + " deleted")
 		e.wantArrived(port + " deleted")
 		if !turn { // which is made when it is needed

@@ -98,6 +98,17 @@ func (e *enclosure) invasion() []shot {
 	return list
 }
 
+// storm lets everybody send everything: by the flows that the datapath has, and, once it has forgotten them, by the rows
+// as they are now (ovs-facts 10).
+func (e *enclosure) storm() {
+	e.Helper()
+	e.check(fire(append(e.traffic(), e.invasion()...)))
+	e.check(e.sniffers[0].Fence(e.ctx, e.neighbour(e.sniffers[0].guest), e.sniffers[0].guest))
+	_, err := e.lab.AppCtl(e.ctx, "revalidator/purge")
+	e.check(err)
+	e.check(fire(append(e.traffic(), e.invasion()...)))
+}
+
 // sortie is the frames of an invasion to one station.
 func (e *enclosure) sortie(to ovstest.Endpoint) []shot {
 	var list []shot

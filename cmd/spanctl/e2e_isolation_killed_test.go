@@ -57,7 +57,7 @@ func TestE2EIsolationWhenSpanctlIsKilled(t *testing.T) {
 			between++
 			e.want(exitPending, "plan", "--detailed-exitcode")
 		}
-		e.check(fire(append(e.traffic(), e.invasion()...)))
+		e.storm()
 		e.wantIsolated("killed")
 		e.wantArrived("killed")
 		e.want(exitOK, "apply")
@@ -75,6 +75,7 @@ func TestE2EIsolationWhenSpanctlIsKilled(t *testing.T) {
 		t.Errorf("seed %d: nothing was killed", seed)
 	}
 	t.Logf("seed %d: of %v messages, %d killed, %d between two transactions", seed, messages, killed, between)
+	e.want(exitOK, "delete", "--all")
 	e.wantGone("in the end")
 }
 

@@ -61,7 +61,7 @@ func TestE2EIsolationAuditGuestPluggedByOthers(t *testing.T) {
 			e.check(at.WaitPayload(e.ctx, hello[42:], 1))
 			e.check(atAudit.Fence(e.ctx, h.x, e.audit))
 		}
-		e.check(fire(append(e.traffic(), e.invasion()...)))
+		e.storm()
 		e.wantIsolated(c.hand)
 		e.wantArrived(c.hand)
 		change := "borrowed from bridge " + c.bridge + ", which is kept in external_ids"
@@ -91,7 +91,7 @@ func (e *enclosure) restartAudit() {
 	e.Helper()
 	e.check(e.audit.Stop(e.ctx))
 	e.mute(true)
-	e.check(fire(append(e.traffic(), e.invasion()...)))
+	e.storm()
 	e.wantIsolated("audit guest off")
 	e.wantArrived("audit guest off")
 	e.want(exitDegraded, "apply") // one of several destinations is absent
@@ -117,14 +117,14 @@ func TestE2EIsolationTapBridgeDeletedByHand(t *testing.T) {
 	e.want(exitOK, "apply", "-f", e.policy(e.watching("gre")))
 	e.learnTunnels("gre")
 	e.vsctl("del-br", e.taps()[0])
-	e.check(fire(append(e.traffic(), e.invasion()...)))
+	e.storm()
 	e.wantIsolated("tap bridge deleted")
 	e.wantArrived("tap bridge deleted")
 	e.wantHealth(exitDegraded, plan.StateDegraded, "vm audit is not present")
 	e.want(exitDegraded, "apply")
 	e.settle()
 	atSensor := e.capture(e.sensor)
-	e.check(fire(append(e.traffic(), e.invasion()...)))
+	e.storm()
 	e.invade("gre")
 	e.wantIsolated("without the audit guest")
 	e.check(atSensor.Fence(e.ctx, e.halves[0].x, e.halves[0].y))
@@ -154,7 +154,7 @@ func TestE2EIsolationHomeDeletedByHand(t *testing.T) {
 		e.vsctl("del-br", "br0")
 		e.halves = left
 		e.sniffers = slices.DeleteFunc(e.sniffers, func(s *sniffer) bool { return s.bridge == "br0" })
-		e.check(fire(append(e.traffic(), e.invasion()...)))
+		e.storm()
 		e.wantIsolated("home deleted")
 		e.wantArrived("home deleted")
 		e.wantHealth(exitDegraded, plan.StateDegraded, "no longer needed")
