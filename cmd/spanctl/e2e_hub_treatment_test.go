@@ -57,7 +57,7 @@ func TestE2EHubPortsOfEveryVLANModeHaveTheTagsAskedFor(t *testing.T) {
 func TestE2EHubSnaplenCutsAtEveryLocalDestination(t *testing.T) {
 	t.Parallel()
 	s := newHubSite(t)
-	a, b, audit := s.guests["a"], s.guests["b"], s.guests["audit"]
+	a, b, audit, sensor := s.guests["a"], s.guests["b"], s.guests["audit"], s.collector("sensor")
 	second := s.add(ovstest.GuestConfig{Name: "second", Bridge: "br1", Tag: 10})
 	const session = "  audit: {sources: [{vm: '[abcd]', direction: from}], destinations: [{vm: audit}, {vm: second}%s], snaplen: %d}\n"
 	marker := func(payload []byte) []byte { return ovstest.Raw(a, b.HardwareAddr(), 0x88b5, payload) }
@@ -93,7 +93,7 @@ func TestE2EHubSnaplenCutsAtEveryLocalDestination(t *testing.T) {
 		}
 	}
 	before := s.database()
-	file := s.policy(fmt.Sprintf(session, ", {gre: {remote: 192.0.2.99}}", 64))
+	file := s.policy(fmt.Sprintf(session, fmt.Sprintf(", {gre: {remote: %s}}", sensor.Addr()), 64))
 	for _, command := range []string{"plan", "apply"} {
 		code, _, stderr := s.spanctl(command, "-f", file)
 		if code != exitRefused || !strings.Contains(stderr, "snaplen") || !strings.Contains(stderr, "tunnel") {
