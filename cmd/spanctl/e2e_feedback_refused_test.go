@@ -124,7 +124,7 @@ func TestE2EFeedbackRouteChanges(t *testing.T) {
 	u.check(err)
 	u.vsctl("set", "Interface", "br0", "mtu_request=1600")
 	for _, remote := range []*ovstest.Guest{u.sensor, second} {
-		add := exec.Command("ip", "route", "add", remote.Addr().String()+"/32", "dev", "br0")
+		add := exec.Command("ip", "route", "add", remote.Addr().String()+"/32", "via", u.a.Addr().String())
 		u.check(u.lab.Launch(add))
 		u.check(add.Wait())
 	}
@@ -144,7 +144,15 @@ func TestE2EFeedbackRouteChanges(t *testing.T) {
 	u.want(exitOK, "delete", "one")
 	u.want(exitOK, "apply")
 	u.settle()
-	u.produce(u.a, u.b)
+	_, err = u.lab.AppCtl(u.ctx, "tnl/neigh/set", "br0", u.a.Addr().String(), u.a.HardwareAddr().String())
+	u.check(err)
+	atA := u.capture(u.a)
+	sent := udp(u.b, u.a)
+	u.send(u.b, sent)
+	u.check(atA.Fence(u.ctx, u.b, u.a))
+	if n := ovstest.CountPayload(atA.Frames(), sent[42:]); n != 2 {
+		t.Errorf("the frame and its copy have come to the guest by which the tunnel leaves %d times", n)
+	}
 	u.wantNoLoop()
 	u.wantNoChanges()
 }
