@@ -32,7 +32,11 @@ func (c *compiler) locate(name string, i int, d *policy.Destination) (t target, 
 		t.vlan = d.VLAN
 		return t, "", nil
 	case isTunnel(d):
-		if t.tunnel = c.tunnel(d); c.noRoute(t.tunnel) {
+		t.tunnel = c.tunnel(d)
+		if field, problem, remedy := refuseKind(t.tunnel); problem != "" {
+			return refuse(field, problem, remedy)
+		}
+		if c.noRoute(t.tunnel) {
 			return target{port: -1, absent: t.tunnel.text}, "no route to " + t.tunnel.remote.String(), nil
 		}
 		return t, "", nil

@@ -49,9 +49,6 @@ func (c *compiler) raise(d *delivery) *Refusal {
 		if problem, remedy := c.crowds(d, t); problem != "" {
 			return refuse(fmt.Sprintf("destinations[%d]", at), problem, remedy)
 		}
-		if d.snaplen > 0 {
-			return laterTier(o.Name, "snaplen", "Open vSwitch cuts what a tunnel sends after it is wrapped, and the collector gets malformed packets", "leave it out, or use local destinations")
-		}
 		for _, other := range slices.Concat(c.deliveries, []*delivery{d}) {
 			for _, u := range other.targets {
 				if u.tunnel != nil && u.tunnel != t.tunnel && u.tunnel.identity == t.tunnel.identity {

@@ -1,6 +1,10 @@
 package plan
 
-import "spanctl/policy"
+import (
+	"slices"
+
+	"spanctl/policy"
+)
 
 // A Tier is how much machinery a session needs; see architecture.md.
 type Tier string
@@ -29,6 +33,8 @@ func needs(s *policy.Session) []need {
 	add(s.Balance != "", "balance", "sharing copies between destinations")
 	add(s.Sample.N > 1, "sample", "keeping one connection in N")
 	add(!s.MaxRate.IsZero(), "max_rate", "limiting the rate of copies")
+	add(s.Snaplen > 0 && slices.ContainsFunc(s.Destinations, func(d policy.Destination) bool { return isTunnel(&d) }), "snaplen",
+		"cutting copies before a tunnel wraps them")
 	return list
 }
 

@@ -150,13 +150,20 @@ func tunnelIdentity(kind string, options map[string]string) string {
 	return strings.Join([]string{kind, port, options["remote_ip"], options["local_ip"], key}, "|")
 }
 
-// refuseTunnel says what is wrong with a tunnel on a bridge of the datapath.
-func (c *compiler) refuseTunnel(t *tunnel, datapath string) (field, problem, remedy string) {
+// refuseKind says what Open vSwitch cannot do, wherever the tunnel leads.
+func refuseKind(t *tunnel) (field, problem, remedy string) {
 	switch {
 	case t.erspan == policy.ERSPANTypeI:
 		return ".erspan.type", "Open vSwitch sends no ERSPAN type I", "use type II or III"
 	case t.ecn:
 		return "." + t.field() + ".tos", "Open vSwitch sets the upper six bits of the TOS byte, and takes the others from the packet inside", "use a multiple of 4"
+	}
+	return "", "", ""
+}
+
+// refuseTunnel says what is wrong with a tunnel on a bridge of the datapath.
+func (c *compiler) refuseTunnel(t *tunnel, datapath string) (field, problem, remedy string) {
+	switch {
 	case t.pskFile != "" && datapath == "netdev":
 		return "." + t.field() + ".psk_file", "the userspace datapath does not encrypt tunnels: the copies would go in clear", "leave it out, or use a bridge of the kernel's datapath"
 	case t.pskFile != "" && !c.snap.Local:
