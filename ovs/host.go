@@ -22,13 +22,23 @@ import (
 // socket.
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
-// LookAtHost adds to the snapshot how the host's packets to the addresses leave
-// it, and its own addresses: as the kernel says in the network namespace that
+// LookAtHost adds to the snapshot what the intent's tunnels need of the host: how
+// packets to their far ends leave it, its own addresses, and which key files cannot
+// be read: as the kernel says in the network namespace that
 // ovs-vswitchd runs in. What cannot be known is left out: of a remote database,
 // without the rights to look, where ovs-vswitchd does not run.
-func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, remotes []netip.Addr) {
+func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Intent) {
+	remotes := intent.Remotes()
 	if len(remotes) == 0 || !c.local() {
 		return
+	}
+	for _, file := range intent.Files() {
+		if _, err := readSecret(file); err != nil {
+			if s.BadFiles == nil {
+				s.BadFiles = map[string]string{}
+			}
+			s.BadFiles[file] = err.Error()
+		}
 	}
 	err := c.inNamespace(func(handle *netlink.Handle) error {
 		s.Routes = map[netip.Addr]plan.Route{}
@@ -123,7 +133,7 @@ func (c *Conn) vswitchdPID() (int, error) {
 			}
 		}
 	}
-	for _, dir := range append(dirs, runDir()) {
+	for _, dir := range dirs {
 		text, err := os.ReadFile(filepath.Join(dir, "ovs-vswitchd.pid"))
 		if err != nil {
 			continue

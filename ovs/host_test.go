@@ -1,6 +1,7 @@
 package ovs_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -42,7 +43,7 @@ func TestLookAtHost(t *testing.T) {
 		netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("10.1.1.1"),
 		netip.MustParseAddr("172.31.0.1"), netip.MustParseAddr("2001:db8::1"),
 	}
-	conn.LookAtHost(within(t, patience), snap, remotes)
+	conn.LookAtHost(within(t, patience), snap, intentFor(t, remotes))
 	for i, want := range []plan.Route{
 		{Devices: []string{"br0"}, MTU: 1500},
 		{Devices: []string{"near", "far"}, MTU: 1400},
@@ -65,7 +66,20 @@ func TestLookAtHost(t *testing.T) {
 	// Without ovs-vswitchd nothing is known, and that is no error.
 	lab.KillVSwitchd()
 	snap = observe(t, conn)
-	if conn.LookAtHost(within(t, patience), snap, remotes); snap.Routes != nil {
+	if conn.LookAtHost(within(t, patience), snap, intentFor(t, remotes)); snap.Routes != nil {
 		t.Errorf("routes without ovs-vswitchd: %v", snap.Routes)
 	}
+}
+
+// intentFor is an intent with a tunnel to each of the addresses.
+func intentFor(t *testing.T, remotes []netip.Addr) plan.Intent {
+	t.Helper()
+	intent := plan.Intent{}
+	for i, remote := range remotes {
+		sessions := parse(t, fmt.Sprintf("s%d: {sources: [{role: all}], destinations: [{gre: {remote: %q}}]}", i, remote))
+		for name, session := range sessions {
+			check(t, intent.Put(name, session))
+		}
+	}
+	return intent
 }

@@ -97,7 +97,7 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	for uuid, row := range rows[vswitchd.Bridge](content, vswitchd.BridgeTable) {
 		b := plan.Bridge{
 			UUID: uuid, Name: row.Name, Ports: make([]plan.Port, 0, len(row.Ports)),
-			Datapath: row.DatapathType, FailMode: value(row.FailMode), FloodVLANs: vlans(row.FloodVLANs),
+			Datapath: row.DatapathType, FailMode: value(row.FailMode), FloodVLANs: vlans(row.FloodVLANs), STP: row.STPEnable,
 			OtherConfig: row.OtherConfig, ExternalIDs: row.ExternalIDs,
 		}
 		for _, ref := range row.Ports {
@@ -122,7 +122,7 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 
 func (c *Conn) port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interface) plan.Port {
 	p := plan.Port{
-		UUID: row.UUID, Name: row.Name, Tag: row.Tag, Trunks: vlans(row.Trunks), VLANMode: value(row.VLANMode), Protected: row.Protected,
+		UUID: row.UUID, Name: row.Name, Tag: row.Tag, Trunks: vlans(row.Trunks), VLANMode: value(row.VLANMode), Protected: row.Protected, OtherConfig: row.OtherConfig,
 		ExternalIDs: row.ExternalIDs, Interfaces: make([]plan.Interface, 0, len(row.Interfaces)),
 	}
 	for _, ref := range row.Interfaces {
@@ -133,7 +133,7 @@ func (c *Conn) port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interfac
 		p.Interfaces = append(p.Interfaces, plan.Interface{
 			UUID: i.UUID, Name: i.Name, Type: i.Type, Driver: i.Status["driver_name"], OFPort: value(i.Ofport),
 			MACInUse: value(i.MACInUse), MTU: value(i.MTU), Error: value(i.Error), LinkState: value(i.LinkState),
-			Options: c.withoutSecret(i), Egress: i.Status["tunnel_egress_iface"], Carrier: i.Status["tunnel_egress_iface_carrier"],
+			Options: c.withoutSecret(i, row.ExternalIDs[plan.KeyManaged] == "true"), Egress: i.Status["tunnel_egress_iface"], Carrier: i.Status["tunnel_egress_iface_carrier"],
 			ExternalIDs: i.ExternalIDs,
 		})
 	}

@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -35,13 +36,26 @@ func (b *builder) row(c *plan.Change, prefix string) (ovsdb.Row, error) {
 	return row, nil
 }
 
+// interfaceOf is the only Interface of a port that is there, nil if it has none.
+func (b *builder) interfaceOf(port string) *plan.Interface {
+	for i := range b.plan.Base.Bridges {
+		if p := b.plan.Base.Bridges[i].Port(port); p != nil && len(p.Interfaces) > 0 {
+			return &p.Interfaces[0]
+		}
+	}
+	return nil
+}
+
 // secretFile names the file with the key of the tunnel that a change is about.
 func (b *builder) secretFile(c *plan.Change) string {
 	if ids, changed := c.Columns["interface.external_ids"]; changed {
 		name, _ := pairs(ids.New)[plan.KeyPSKFile].(string)
 		return name
 	}
-	return b.plan.Base.Bridge(c.Bridge).Port(c.Name).Interfaces[0].ExternalIDs[plan.KeyPSKFile]
+	if iface := b.interfaceOf(c.Name); iface != nil {
+		return iface.ExternalIDs[plan.KeyPSKFile]
+	}
+	return ""
 }
 
 // update sets the changed columns of an existing row, and of maps only the keys
@@ -56,11 +70,11 @@ func (b *builder) update(table string, c *plan.Change, prefix string) error {
 		if len(row) == 0 {
 			return nil
 		}
-		on := c.Bridge
-		if moved, ok := c.Columns["bridge"]; ok {
-			on = moved.Old[0]
+		iface := b.interfaceOf(c.Name)
+		if iface == nil {
+			return fmt.Errorf("its Interface is not there")
 		}
-		uuid = b.plan.Base.Bridge(on).Port(c.Name).Interfaces[0].UUID
+		uuid = iface.UUID
 	}
 	if mode, ok := c.Columns["vlan_mode"]; ok && prefix == "" {
 		// The old mode is kept in external_ids: it must still be the old one.

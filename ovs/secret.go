@@ -10,16 +10,31 @@ import (
 	"spanctl/policy/plan"
 )
 
-// readSecret reads an IPsec pre-shared key from the file that a policy names.
-// The key is the file's text without white space around it.
+// maxSecret is how long a key may be, in bytes.
+const maxSecret = 1024
+
+// readSecret reads an IPsec pre-shared key from the file that a policy names: one
+// line, of which white space at the ends does not count. Policies may come from
+// whoever may write OVSDB, which shows the key to its readers: so that not just any
+// file is shown, it must be a regular one, small, and readable by nobody else.
 func readSecret(name string) (string, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: psk_file: %w", ErrSecret, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSecret {
+		return "", fmt.Errorf("%w: psk_file: %s is no regular file of at most %d bytes", ErrSecret, name, maxSecret)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%w: psk_file: %s can be read by others than its owner; chmod 600 it", ErrSecret, name)
+	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return "", fmt.Errorf("%w: psk_file: %w", ErrSecret, err)
 	}
 	secret := strings.TrimSpace(string(text))
-	if secret == "" {
-		return "", fmt.Errorf("%w: psk_file: %s is empty", ErrSecret, name)
+	if secret == "" || strings.ContainsAny(secret, "\n\r") {
+		return "", fmt.Errorf("%w: psk_file: %s does not hold one line", ErrSecret, name)
 	}
 	return secret, nil
 }
@@ -27,14 +42,14 @@ func readSecret(name string) (string, error) {
 // withoutSecret are an Interface's options with plan.Secret for the key of a
 // tunnel of ours, and another text if the key's file says another one now. Keys
 // of others are hidden too.
-func (c *Conn) withoutSecret(i *vswitchd.Interface) map[string]string {
+func (c *Conn) withoutSecret(i *vswitchd.Interface, ours bool) map[string]string {
 	psk, ok := i.Options["psk"]
 	if !ok {
 		return i.Options
 	}
 	options := maps.Clone(i.Options)
 	options["psk"] = plan.Secret
-	if file, ok := i.ExternalIDs[plan.KeyPSKFile]; ok && c.local() {
+	if file, ok := i.ExternalIDs[plan.KeyPSKFile]; ok && ours && c.local() {
 		if secret, err := readSecret(file); err == nil && secret != psk {
 			options["psk"] = "(another secret)"
 		}

@@ -65,10 +65,10 @@ func (c *Conn) losses(ctx context.Context, s *plan.Snapshot) (map[string]plan.Lo
 				continue
 			}
 			count := func(key string) uint64 { n, _ := stats.GoMap[key].(float64); return uint64(n) }
-			losses[name] = plan.Losses{
-				Dropped:  count("tx_dropped") + count("tx_errors") + count("ovs_tx_failure_drops") + count("ovs_tx_qos_drops"),
-				TooLarge: count("ovs_tx_mtu_exceeded_drops"),
-			}
+			// DPDK's tx_dropped has its own counters in it, ovs_tx_mtu_exceeded_drops among them.
+			large := count("ovs_tx_mtu_exceeded_drops")
+			dropped := count("tx_dropped") + count("tx_errors")
+			losses[name] = plan.Losses{Dropped: dropped - min(dropped, large), TooLarge: large}
 		}
 	}
 	return losses, nil

@@ -110,7 +110,13 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
 // tidy removes what the change has made superfluous, now that it is in force,
 // adds it to what was applied, and returns what is there then.
 func (a *app) tidy(ctx context.Context, conn *ovs.Conn, applied *ovs.Applied, verb string) (*plan.Snapshot, error) {
-	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) { return stored(ctx, conn, snap).Tidy(), nil }, comment(verb))
+	tidied, err := conn.Apply(ctx, func(snap *plan.Snapshot) (*plan.Plan, error) {
+		p := stored(ctx, conn, snap)
+		if snap.Local {
+			p = p.Tidy()
+		} // else ovs-vswitchd may have told by now how a new tunnel leaves
+		return p, nil
+	}, comment(verb))
 	switch {
 	case errors.Is(err, ovs.ErrConflict): // the next apply removes it
 		a.log.Warn("an inert port is left", "error", err)

@@ -87,7 +87,7 @@ func TestE2EFeedbackUnknownRoute(t *testing.T) {
 		if health := s.status(exitDegraded)["audit"]; health.State != plan.StateWaiting || len(health.Mirrors) > 0 {
 			s.Errorf("status is %+v", health)
 		}
-		add := exec.Command("ip", "route", "add", nowhere+"/32", "dev", "br-ext")
+		add := exec.Command("ip", "route", "add", nowhere+"/32", "via", u.sensor.Addr().String())
 		s.check(s.lab.Launch(add))
 		s.check(add.Wait())
 		s.want(exitOK, "apply")
@@ -101,7 +101,7 @@ func TestE2EFeedbackUnknownRoute(t *testing.T) {
 		v.produce(u.a, u.b)
 		s.wantNoLoop()
 		s.want(exitOK, "delete", "--all")
-		remove := exec.Command("ip", "route", "del", nowhere+"/32", "dev", "br-ext")
+		remove := exec.Command("ip", "route", "del", nowhere+"/32")
 		s.check(s.lab.Launch(remove))
 		s.check(remove.Wait())
 	})

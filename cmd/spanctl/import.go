@@ -60,6 +60,7 @@ change. A mirror that its session would change is refused, with exit code 4.`,
 					for i := range imports {
 						adopted = append(adopted, imports[i].Name)
 					}
+					conn.LookAtHost(ctx, snap, plan.StoredIntent(snap))
 					return plan.Adopt(snap, imports, time.Now())
 				}
 				if dryRun {

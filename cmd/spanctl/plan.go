@@ -90,7 +90,7 @@ func (r *request) planner(ctx context.Context, conn *ovs.Conn) ovs.Planner {
 
 // makePlan plans for an intent on a snapshot, with the routes of its tunnels.
 func makePlan(ctx context.Context, conn *ovs.Conn, snap *plan.Snapshot, intent plan.Intent) *plan.Plan {
-	conn.LookAtHost(ctx, snap, intent.Remotes())
+	conn.LookAtHost(ctx, snap, intent)
 	return plan.Make(snap, intent, time.Now())
 }
 

@@ -59,8 +59,20 @@ func (r *request) save(p *plan.Plan, name string) error {
 }
 
 // writeWhole writes a file that only its owner can read. One of that name that is
-// there is replaced when the new one is complete.
+// there is replaced when the new one is complete; of a symbolic link, what it leads
+// to.
 func writeWhole(name string, text []byte) error {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0) // a device or a pipe is written to, not replaced
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(text)
+		return errors.Join(err, f.Close())
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {
 		return err

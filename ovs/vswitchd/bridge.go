@@ -25,4 +25,5 @@ type Bridge struct {
 	Name         string            `ovsdb:"name"`
 	OtherConfig  map[string]string `ovsdb:"other_config"`
 	Ports        []string          `ovsdb:"ports"`
+	STPEnable    bool              `ovsdb:"stp_enable"`
 }

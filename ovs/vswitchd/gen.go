@@ -20,8 +20,8 @@ const schemaFile = "/usr/share/openvswitch/vswitch.ovsschema"
 
 var columns = map[string][]string{
 	"Open_vSwitch": {"bridges", "external_ids", "ovs_version"},
-	"Bridge":       {"name", "ports", "mirrors", "datapath_type", "fail_mode", "flood_vlans", "other_config", "external_ids"},
-	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "external_ids"},
+	"Bridge":       {"name", "ports", "mirrors", "datapath_type", "fail_mode", "flood_vlans", "stp_enable", "other_config", "external_ids"},
+	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "other_config", "external_ids"},
 	"Interface": {
 		"name", "type", "status", "ofport", "mac_in_use", "mtu", "error", "link_state",
 		"options", "external_ids",

@@ -23,6 +23,7 @@ type Port struct {
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
 	Interfaces  []string          `ovsdb:"interfaces" validate:"min=1"`
 	Name        string            `ovsdb:"name"`
+	OtherConfig map[string]string `ovsdb:"other_config"`
 	Protected   bool              `ovsdb:"protected"`
 	Tag         *int              `ovsdb:"tag" validate:"omitempty,min=0,max=4095"`
 	Trunks      []int             `ovsdb:"trunks" validate:"max=4096,dive,min=0,max=4095"`

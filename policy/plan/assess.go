@@ -14,10 +14,10 @@ type Counters struct {
 // Losses are what an Interface's statistics tell of packets that it was given
 // and did not send.
 type Losses struct {
-	// Dropped are tx_dropped and tx_errors, and those of the userspace datapath's
-	// own counters that are not TooLarge: packets that did not fit its MTU. The
-	// counters do not see everything: on Linux devices in the userspace datapath a
-	// packet that is too large is in none (OVS 3.1).
+	// Dropped are tx_dropped and tx_errors less TooLarge, the packets that did not
+	// fit the MTU, which DPDK ports alone count. They are counted since the port is
+	// there, and not everything is: on Linux devices in the userspace datapath a
+	// packet that is too large is in no counter (OVS 3.1).
 	Dropped, TooLarge uint64
 }
 
@@ -84,6 +84,11 @@ func Assess(p *Plan, readings *Readings) []Health {
 			o.sources(func(s source) { h.Blind = append(h.Blind, o.index.ports[s.port].Name) })
 		case StateInvalid, StateRefused:
 			h.Missing = true
+			if o.harmful() {
+				h.stillCopies(mirrors)
+			} else if len(mirrors) > 0 {
+				h.Notes = append(h.Notes, "what it copied before goes on")
+			}
 		case StateDisabled, StateExpired:
 			h.stillCopies(mirrors)
 		}

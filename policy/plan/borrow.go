@@ -34,7 +34,7 @@ func (c *compiler) portRows() []Row {
 		switch {
 		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):
 			continue // it stays for a session that cannot be compiled, or has no home
-		case d == nil && on == home && c.isDest[port] && !keepsBridge:
+		case d == nil && on == home && c.target[port] && !keepsBridge:
 			continue // it waits
 		case !keepsMode && !keepsBridge && !tap && (d == nil || carriesTags(p, d.strip)):
 			continue // it is as it should be

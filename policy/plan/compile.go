@@ -115,7 +115,7 @@ func (c *compiler) findTargets() {
 		for i := range o.Session.Destinations {
 			t, awaited, refusal := c.locate(o.Name, i, &o.Session.Destinations[i])
 			if t.port >= 0 {
-				c.isDest[t.port] = true // also if the session is refused
+				c.isDest[t.port], c.target[t.port] = true, true // also if the session is refused
 			}
 			if refusal == nil && slices.Contains(o.targets, t) {
 				refusal = &Refusal{Session: o.Name, Field: fmt.Sprintf("destinations[%d]", i), Problem: "is the same as another of this session's destinations", Remedy: "remove one"}
@@ -146,10 +146,12 @@ func (c *compiler) findTargets() {
 // outputOfOthers reports whether a foreign mirror, or one of a session that
 // cannot be compiled, outputs to the port: what is sent to it are copies.
 func (c *compiler) outputOfOthers(port int32) bool {
-	mirrors := c.snap.Bridges[c.bridge[port]].Mirrors
-	for m := range mirrors {
-		if mirrors[m].OutputPort == c.ports[port].Name && (!mirrors[m].Managed() || c.broken(&mirrors[m])) {
-			return true
+	for _, b := range []int32{c.bridge[port], c.on[port]} {
+		mirrors := c.snap.Bridges[b].Mirrors
+		for m := range mirrors {
+			if mirrors[m].OutputPort == c.ports[port].Name && (!mirrors[m].Managed() || c.broken(&mirrors[m])) {
+				return true
+			}
 		}
 	}
 	return false
@@ -202,7 +204,7 @@ func (c *compiler) brokenAmong(sessions []string) []string {
 	var names []string
 	for _, name := range sessions {
 		if slices.ContainsFunc(c.outcomes, func(o *Outcome) bool {
-			return o.Name == name && (o.State == StateInvalid || o.State == StateRefused)
+			return o.Name == name && (o.State == StateInvalid || o.State == StateRefused && !o.harmful())
 		}) {
 			names = append(names, name)
 		}
@@ -230,6 +232,11 @@ func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 		bridge := &c.snap.Bridges[b]
 		if bridge.Managed() {
 			keep(bridgeRow(bridge))
+			if row := bridgeRow(bridge); len(c.homeless(bridge)) > 0 && !slices.ContainsFunc(slices.Concat(desired, rows), func(r Row) bool { return r.key() == row.key() }) {
+				row.Sessions = nil
+				row.Columns[colIDs] = managedIDs(nil)
+				rows = append(rows, row)
+			}
 		}
 		for p := range bridge.Ports {
 			if port := &bridge.Ports[p]; port.Managed() {
@@ -241,11 +248,28 @@ func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 			if bridge.Managed() {
 				keep(mirrorRow(bridge, mirror, c.snap.MirrorFilter))
 			} else if c.kept(int32(b), mirror, groups) {
-				rows = append(rows, mirrorRow(bridge, mirror, c.snap.MirrorFilter))
+				row := mirrorRow(bridge, mirror, c.snap.MirrorFilter)
+				row.Sessions = slices.DeleteFunc(row.Sessions, func(name string) bool { // those that are deleted
+					return !slices.ContainsFunc(c.outcomes, func(o *Outcome) bool { return o.Name == name })
+				})
+				row.Columns[colIDs] = managedIDs(row.Sessions)
+				rows = append(rows, row)
 			}
 		}
 	}
 	return rows
+}
+
+// homeless are the ports of others on a tap bridge that came from no bridge that
+// is there. It is kept for them: they are not ours to delete.
+func (c *compiler) homeless(tap *Bridge) []string {
+	var names []string
+	for i := range tap.Ports {
+		if p := &tap.Ports[i]; !p.Managed() && c.snap.bridgeIndex(p.ExternalIDs[keySavedBridge]) < 0 {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // keepsTap reports whether the bridge is a tap bridge that stays as it is for a

@@ -75,7 +75,7 @@ func (c *compiler) join(o *Outcome) *Refusal {
 	}
 	switch {
 	case want.rspan() && same != nil && same.snaplen != want.snaplen:
-		same = nil // the same VLAN on other bridges; see conflict
+		same = nil // the same VLAN on other bridges; see refuseDirect
 	case same != nil:
 		if refusal := c.differs(same, want); refusal != nil {
 			return refusal

@@ -105,6 +105,10 @@ func (x *portIndex) locatePort(what string, d *policy.Destination) (port int32, 
 		return refuse(".dedicated", fmt.Sprintf("port %s is %s: as a destination it carries nothing but copies", p.Name, kind),
 			"set dedicated: true if that is meant, or "+KeyRole+"=guest on its Interface if it is a guest's port")
 	}
+	if bridge := &x.snap.Bridges[x.bridge[port]]; bridge.STP && p.OtherConfig[keySTP] != "false" {
+		return refuse("", fmt.Sprintf("bridge %s runs STP, from which a port leaves when it becomes a destination: production would stop for about 30 seconds with each change", bridge.Name),
+			fmt.Sprintf("take the port out of it at a time that suits, by ovs-vsctl set Port %s other_config:stp-enable=false", p.Name))
+	}
 	return port, "", nil
 }
 

@@ -22,6 +22,9 @@ type Refusal struct {
 	// Problem says what is wrong, Remedy what would be right.
 	Problem string `json:"problem"`
 	Remedy  string `json:"remedy"`
+	// Harm tells that the session would harm production: what stands of it is
+	// taken down, where others that are refused keep their rows.
+	Harm bool `json:"harm,omitempty"`
 }
 
 func (r *Refusal) Error() string {

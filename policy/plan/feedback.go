@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,8 +12,9 @@ import (
 // A leak is where packets of a delivery's tunnel enter a source bridge, on
 // which they must not be copied again.
 type leak struct {
-	delivery *delivery
-	tunnel   *tunnel
+	delivery *delivery // nil if it is one of sessions that cannot be compiled
+	sessions string
+	text     string // the tunnel's
 	// device is the port by which they leave, an internal one as a rule; -1 if the
 	// route is not known: then it may be any of the host's own ports on any of the
 	// delivery's bridges.
@@ -23,50 +25,81 @@ type leak struct {
 // is no port of a bridge does not come back.
 func (c *compiler) findLeaks() []leak {
 	var leaks []leak
+	add := func(l leak, devices []string) {
+		for port, p := range c.ports {
+			if !p.Managed() && slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(devices, i.Name) }) {
+				l.device = int32(port)
+				leaks = append(leaks, l)
+			}
+		}
+	}
 	for _, d := range c.deliveries {
 		for _, t := range d.targets {
 			if t.tunnel == nil {
 				continue
 			}
-			route, known := c.route(t.tunnel)
-			if !known {
-				leaks = append(leaks, leak{d, t.tunnel, -1})
+			l := leak{d, d.sessions[0].Name, t.tunnel.text, -1}
+			if route, known := c.route(t.tunnel); known {
+				add(l, route.Devices)
+			} else {
+				leaks = append(leaks, l)
+			}
+		}
+	}
+	for b := range c.snap.Bridges {
+		bridge := &c.snap.Bridges[b]
+		for p := range bridge.Ports {
+			port := &bridge.Ports[p]
+			if !c.keepsTap(bridge) || !port.Managed() || len(port.Interfaces) != 1 || tunnelIdentity(port.Interfaces[0].Type, port.Interfaces[0].Options) == "" {
 				continue
 			}
-			for port, p := range c.ports {
-				if !p.Managed() && slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
-					leaks = append(leaks, leak{d, t.tunnel, int32(port)})
-				}
+			iface := &port.Interfaces[0]
+			devices := []string{iface.Egress}
+			if remote, err := netip.ParseAddr(iface.Options["remote_ip"]); err == nil {
+				devices = append(devices, c.snap.Routes[remote].Devices...)
 			}
+			add(leak{nil, bridge.ExternalIDs[KeySession], iface.Type + " " + iface.Options["remote_ip"], -1}, devices)
 		}
 	}
 	return leaks
 }
 
-// route is the way of the tunnel's packets: as the host's tables say, or, where
-// they cannot be seen, as ovs-vswitchd says of a tunnel that stands.
+// route is the way of the tunnel's packets: as the host's tables say, and as
+// ovs-vswitchd says of a tunnel that stands, by a port that is there.
 func (c *compiler) route(t *tunnel) (route Route, known bool) {
-	if route, known = c.snap.Routes[t.remote]; known {
-		return route, true
+	route, known = c.snap.Routes[t.remote]
+	iface := c.standing(t)
+	if iface == nil || iface.Egress == "" || slices.Contains(route.Devices, iface.Egress) {
+		return route, known
 	}
-	_, port := c.snap.portAnywhere(t.name)
-	if port == nil || !port.Managed() || len(port.Interfaces) != 1 || port.Interfaces[0].Egress == "" {
-		return Route{}, false
-	}
-	route.Devices = []string{port.Interfaces[0].Egress}
 	for _, p := range c.ports {
-		if slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
+		if !slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == iface.Egress }) {
+			continue
+		}
+		if !known {
 			route.MTU = mtu(p)
 		}
+		route.Devices = append(slices.Clone(route.Devices), iface.Egress)
+		return route, true
 	}
-	return route, true
+	return route, known
 }
 
-// noRoute reports whether the host is known to have no route to the tunnel's far
-// end: nothing can be sent, and how it will be one day cannot be told.
+// standing is the Interface of a tunnel that is there, nil if it is not.
+func (c *compiler) standing(t *tunnel) *Interface {
+	_, port := c.snap.portAnywhere(t.name)
+	if port == nil || !port.Managed() || len(port.Interfaces) != 1 {
+		return nil
+	}
+	return &port.Interfaces[0]
+}
+
+// noRoute reports whether the host is known to have no route to the far end of a
+// tunnel that does not stand: nothing can be sent, and how it will be one day
+// cannot be told. One that stands is left alone while its route is away.
 func (c *compiler) noRoute(t *tunnel) bool {
 	route, known := c.snap.Routes[t.remote]
-	return known && len(route.Devices) == 0
+	return known && len(route.Devices) == 0 && c.standing(t) == nil
 }
 
 // reaches reports whether the leak's packets can enter the group's bridge:
@@ -109,7 +142,10 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 			case !slices.ContainsFunc(g.delivery.targets, func(t target) bool { return t.tunnel != nil }):
 				g.again = append(g.again, l)
 			default:
-				last := c.later(g.sessions[len(g.sessions)-1], l.delivery.sessions[len(l.delivery.sessions)-1])
+				last := g.sessions[len(g.sessions)-1]
+				if l.delivery != nil {
+					last = c.later(last, l.delivery.sessions[len(l.delivery.sessions)-1])
+				}
 				last.refuse(c.loop(last, g, l, why))
 				return true
 			}
@@ -129,8 +165,9 @@ func (c *compiler) later(a, b *Outcome) *Outcome {
 // listing reports whether the group must list what ports send against the leak,
 // and why that would not say the same.
 func (c *compiler) listing(g *group, l leak, groups []*group) (needed bool, why string) {
-	list, _ := c.merge(g)
-	var to *vlanSet
+	list, every := c.merge(g)
+	to := every.to
+	needed = every.from != nil
 	speaks := 0
 	for _, s := range list {
 		to = c.vlans.union(to, s.to)
@@ -166,7 +203,7 @@ func (c *compiler) listing(g *group, l leak, groups []*group) (needed bool, why 
 			}
 		}
 		for port := c.first[b]; port < c.first[b+1]; port++ {
-			if c.roles[port] == roleNone || c.isDest[port] || c.quiet(l, port) || sent[port] != nil && c.vlans.covers(sent[port], to) {
+			if c.roles[port] == roleNone && guessRole(c.ports[port]) == roleNone || c.isDest[port] || c.quiet(l, port) || sent[port] != nil && c.vlans.covers(sent[port], to) {
 				continue
 			}
 			return true, fmt.Sprintf("what is sent to ports is copied, and what port %s sends is not, so that no list of senders says the same", c.ports[port].Name)
@@ -211,9 +248,9 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	if l.device >= 0 {
 		way, remedy = c.wayOut(l), ""
 	}
-	path := []string{bridge, g.delivery.name, l.tunnel.text, way, bridge}
+	path := []string{bridge, g.delivery.name, l.text, way, bridge}
 	if l.delivery != g.delivery {
-		path = []string{fmt.Sprintf("%s of session %s", l.tunnel.text, l.delivery.sessions[0].Name), way, bridge, g.delivery.name, labels(g.sessions[0].Places)}
+		path = []string{fmt.Sprintf("%s of session %s", l.text, l.sessions), way, bridge, g.delivery.name, labels(g.sessions[0].Places)}
 	}
 	if datapathOf(&c.snap.Bridges[g.bridge]) == "netdev" {
 		remedy += "copy every port of that bridge, "
@@ -222,6 +259,7 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	return &Refusal{
 		Session: o.Name, Field: "destinations",
 		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(path), " -> "), why),
+		Harm:    true,
 		Remedy:  remedy + "copy other bridges, or send by a way that none of the copied bridges is on",
 	}
 }
@@ -248,10 +286,10 @@ func (c *compiler) leakWarnings(g *group) []string {
 			quiet = c.ports[l.device].Name
 		}
 		list = append(list, fmt.Sprintf("%son bridge %s ports are listed one by one, so that packets of the tunnel %s are not copied again, which %s: a new port is copied from the next apply on, and what the host sends by %s is not copied",
-			who, bridge, l.tunnel.text, way, quiet))
+			who, bridge, l.text, way, quiet))
 	}
 	for _, l := range g.again {
-		list = append(list, fmt.Sprintf("%spackets of the tunnel %s of session %s cross bridge %s and are copied too", who, l.tunnel.text, l.delivery.sessions[0].Name, bridge))
+		list = append(list, fmt.Sprintf("%spackets of the tunnel %s of session %s cross bridge %s and are copied too", who, l.text, l.sessions, bridge))
 	}
 	return list
 }

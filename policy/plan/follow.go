@@ -115,6 +115,7 @@ func turnColumns(name string) map[string]Value {
 		colOptions:  {"peer=" + name + "-"},
 		colVLANMode: {"trunk"},
 		colTrunks:   {strconv.Itoa(maxVLAN)},
+		colOther:    noSpanningTree(),
 		colIDs:      managedIDs(nil),
 	}
 }

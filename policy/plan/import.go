@@ -101,6 +101,9 @@ func (i *Import) sources(bridge *Bridge, m *Mirror) []policy.Selector {
 		}
 		vlans = append(vlans, r)
 	}
+	if vlans == nil && m.SelectVLANs != nil {
+		return nil
+	}
 	if m.SelectAll {
 		return []policy.Selector{{Role: policy.RoleAll, Bridge: literal(bridge.Name), VLANs: vlans}}
 	}
@@ -157,11 +160,16 @@ func importDestination(bridge *Bridge, m *Mirror) (*policy.Destination, error) {
 	return &policy.Destination{Interface: literal(port.Name), Dedicated: role == policy.RoleUplink || role == policy.RoleHost}, nil
 }
 
+// importedOptions are those that a policy can say.
+var importedOptions = []string{
+	"remote_ip", "local_ip", "ttl", "tos", "df_default", "psk", "key", "seq", "dst_port", "erspan_ver", "erspan_idx", "erspan_hwid", "erspan_dir",
+}
+
 // importTunnel reads a tunnel's options, ovs-vswitchd.conf.db(5).
 func importTunnel(iface *Interface) (*policy.Destination, error) {
 	read := optionReader{iface: iface}
 	common := policy.Tunnel{
-		Remote: read.address("remote_ip"), Local: read.address("local_ip"), TTL: read.number("ttl", 10), TOS: read.number("tos", 10),
+		Remote: read.address("remote_ip"), Local: read.address("local_ip"), TTL: read.number("ttl", 0), TOS: read.number("tos", 0),
 		DF: iface.Options["df_default"] != "false",
 	}
 	if !common.Remote.IsValid() {
@@ -170,15 +178,23 @@ func importTunnel(iface *Interface) (*policy.Destination, error) {
 	if _, ok := iface.Options["psk"]; ok {
 		return nil, fmt.Errorf("its output %s is encrypted: put its psk into a file, and name that by psk_file", iface.Name)
 	}
+	for option := range iface.Options {
+		if !slices.Contains(importedOptions, option) {
+			read.bad(option)
+		}
+	}
 	_, hasKey := iface.Options["key"]
-	key := read.number("key", 10)
+	key := read.number("key", 0)
 	d := &policy.Destination{}
 	switch kind := strings.TrimPrefix(iface.Type, "ip6"); kind {
 	case "erspan":
+		if key > 1023 || iface.Options["erspan_ver"] != "1" && iface.Options["erspan_ver"] != "2" {
+			return nil, fmt.Errorf("its output %s sends nothing: Open vSwitch takes a key from 0 to 1023, and erspan_ver 1 or 2", iface.Name)
+		}
 		d.ERSPAN = &policy.ERSPAN{Tunnel: common, Session: &key, Index: read.number("erspan_idx", 16)}
 		if iface.Options["erspan_ver"] == "2" {
 			d.ERSPAN.Type, d.ERSPAN.Index = policy.ERSPANTypeIII, 0
-			d.ERSPAN.HWID, d.ERSPAN.Direction = read.number("erspan_hwid", 16), read.number("erspan_dir", 10)
+			d.ERSPAN.HWID, d.ERSPAN.Direction = read.number("erspan_hwid", 16), read.number("erspan_dir", 0)
 		}
 	case "gre":
 		d.GRE = &policy.GRE{Tunnel: common, Seq: iface.Options["seq"] == "true"}
@@ -187,7 +203,7 @@ func importTunnel(iface *Interface) (*policy.Destination, error) {
 			d.GRE.Key = &k
 		}
 	default:
-		v := &policy.VXLAN{Tunnel: common, VNI: key, Port: read.number("dst_port", 10)}
+		v := &policy.VXLAN{Tunnel: common, VNI: key, Port: read.number("dst_port", 0)}
 		if d.VXLAN = v; kind == "geneve" {
 			d.VXLAN, d.Geneve = nil, v
 		}
@@ -213,7 +229,10 @@ func (r *optionReader) number(option string, base int) int {
 	if !ok {
 		return 0
 	}
-	n, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), base, 32)
+	if base == 16 {
+		text = strings.TrimPrefix(text, "0x")
+	}
+	n, err := strconv.ParseUint(text, base, 32) // base 0: as OVS reads decimal and 0x
 	if err != nil {
 		r.bad(option)
 	}

@@ -71,5 +71,24 @@ func (in Intent) Remotes() []netip.Addr {
 	return slices.Compact(remotes)
 }
 
+// Files lists the files with keys that the sessions name.
+func (in Intent) Files() []string {
+	var files []string
+	for _, w := range in {
+		if w.Session == nil {
+			continue
+		}
+		for i := range w.Session.Destinations {
+			if d := &w.Session.Destinations[i]; isTunnel(d) {
+				if t := newTunnel(d); t.pskFile != "" {
+					files = append(files, t.pskFile)
+				}
+			}
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
 // Names lists the sessions, sorted.
 func (in Intent) Names() []string { return slices.Sorted(maps.Keys(in)) }

@@ -46,16 +46,18 @@ func (c *compiler) joined() []int32 {
 func (c *compiler) doubles(groups []*group) []string {
 	var list []string
 	for _, d := range c.deliveries {
-		byRoot := map[int32][]string{}
+		byRoot, leaving := map[int32][]string{}, map[int32]bool{}
 		for _, g := range groups {
-			if g.delivery == d && slices.ContainsFunc(g.rows, func(r Row) bool {
-				return len(r.Columns[colSelectDst]) > 0 || slices.Equal(r.Columns[colSelectAll], boolValue(true))
-			}) {
+			if g.delivery == d && len(g.rows) > 0 {
+				root := c.joined()[g.bridge]
+				leaving[root] = leaving[root] || slices.ContainsFunc(g.rows, func(r Row) bool {
+					return len(r.Columns[colSelectDst]) > 0 || slices.Equal(r.Columns[colSelectAll], boolValue(true))
+				})
 				byRoot[c.joined()[g.bridge]] = append(byRoot[c.joined()[g.bridge]], c.snap.Bridges[g.bridge].Name)
 			}
 		}
-		for _, bridges := range byRoot {
-			if slices.Sort(bridges); len(bridges) > 1 {
+		for root, bridges := range byRoot {
+			if slices.Sort(bridges); len(bridges) > 1 && leaving[root] {
 				list = append(list, fmt.Sprintf("session %s: bridges %s are joined by patch ports, and a packet that crosses several of them is copied on each; to have each packet once, select where it enters: {role: all, direction: from}",
 					d.sessions[0].Name, strings.Join(bridges, ", ")))
 			}

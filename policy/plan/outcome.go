@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"spanctl/policy"
@@ -62,6 +63,12 @@ func (o *Outcome) sources(yield func(source)) {
 			yield(s)
 		}
 	}
+}
+
+// harmful reports whether the session is refused because it would harm
+// production.
+func (o *Outcome) harmful() bool {
+	return slices.ContainsFunc(o.Refusals, func(r *Refusal) bool { return r.Harm })
 }
 
 func (o *Outcome) is(state State, reason string) {

@@ -72,6 +72,8 @@ func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings) {
 			down = append(down, fmt.Sprintf("destination %s: %s", name, iface.Error))
 		case iface.OFPort < 0:
 			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd could not add it", name))
+		case port.Managed() && iface.Egress == "" && readings.Mirrors != nil:
+			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd has no route to it", name))
 		case iface.LinkState == "down" || iface.Carrier == "down":
 			down = append(down, fmt.Sprintf("destination %s: link is down", name))
 		}
@@ -81,9 +83,6 @@ func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings) {
 			}
 			ph.Losses.Dropped += lost.Dropped
 			ph.Losses.TooLarge += lost.TooLarge
-		}
-		if port.Managed() && iface.Egress == "" && readings.Mirrors != nil {
-			down = append(down, fmt.Sprintf("destination %s: ovs-vswitchd has no route to it", name))
 		}
 		if iface.LinkState != "" && ph.Link != "up" {
 			ph.Link = iface.LinkState

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // raise gives the delivery its tap bridge, or says why it can have none. The
@@ -14,6 +15,14 @@ func (c *compiler) raise(d *delivery) *Refusal {
 		return &Refusal{Session: o.Name, Field: field, Problem: problem, Remedy: remedy}
 	}
 	c.nameTap(d)
+	for _, other := range c.deliveries {
+		if other.name == d.name && !slices.Equal(other.targets, d.targets) && !slices.ContainsFunc(d.sessions, func(s *Outcome) bool { return slices.Contains(other.sessions, s) }) {
+			return refuse("destinations", fmt.Sprintf("its tap bridge would have the same name as that of session %q", other.sessions[0].Name), "name a destination in another way")
+		}
+	}
+	if problem := c.unlikeKept(d); problem != "" {
+		return laterTier(o.Name, "destinations", problem, "use other destinations, or mend that session")
+	}
 	var bridges []int32
 	for _, s := range d.sessions {
 		bridges = append(bridges, c.bridgesOf(s)...)
@@ -22,7 +31,7 @@ func (c *compiler) raise(d *delivery) *Refusal {
 		if t.port >= 0 {
 			bridges = append(bridges, c.bridge[t.port])
 			if problem, remedy := c.immovable(d, t.port); problem != "" {
-				return refuse(fmt.Sprintf("destinations[%d]", c.numberOf(o, t, i)), problem, remedy)
+				return refuse(fmt.Sprintf("destinations[%d]", i), problem, remedy)
 			}
 		}
 	}
@@ -42,17 +51,21 @@ func (c *compiler) raise(d *delivery) *Refusal {
 		if t.tunnel == nil {
 			continue
 		}
-		at := c.numberOf(o, t, i)
-		if field, problem, remedy := c.refuseTunnel(t.tunnel, d.datapath); problem != "" {
-			return refuse(fmt.Sprintf("destinations[%d]%s", at, field), problem, remedy)
+		if field, problem, remedy := c.refuseTunnel(t.tunnel, d.name, d.datapath); problem != "" {
+			return refuse(fmt.Sprintf("destinations[%d]%s", i, field), problem, remedy)
 		}
 		if problem, remedy := c.crowds(d, t); problem != "" {
-			return refuse(fmt.Sprintf("destinations[%d]", at), problem, remedy)
+			refusal := refuse(fmt.Sprintf("destinations[%d]", i), problem, remedy)
+			refusal.Harm = true
+			return refusal
 		}
 		for _, other := range slices.Concat(c.deliveries, []*delivery{d}) {
 			for _, u := range other.targets {
+				if u.tunnel != nil && u.tunnel != t.tunnel && u.tunnel.name == t.tunnel.name { // one of 16 million
+					return refuse(fmt.Sprintf("destinations[%d]", i), fmt.Sprintf("its port would have the same name as that of session %q", other.sessions[0].Name), "change something of it, such as ttl")
+				}
 				if u.tunnel != nil && u.tunnel != t.tunnel && u.tunnel.identity == t.tunnel.identity {
-					return refuse(fmt.Sprintf("destinations[%d]", at), fmt.Sprintf("session %q has another tunnel with the same remote, local and key, and Open vSwitch installs one of them", other.sessions[0].Name),
+					return refuse(fmt.Sprintf("destinations[%d]", i), fmt.Sprintf("session %q has another tunnel with the same remote, local and key, and Open vSwitch installs one of them", other.sessions[0].Name),
 						"use another session, key or vni, or write both the same")
 				}
 			}
@@ -64,12 +77,26 @@ func (c *compiler) raise(d *delivery) *Refusal {
 	return nil
 }
 
-// numberOf is the number of the target among the session's destinations.
-func (c *compiler) numberOf(o *Outcome, t target, otherwise int) int {
-	if at := slices.Index(o.targets, t); at >= 0 {
-		return at
+// unlikeKept says what the delivery would change for sessions that cannot be
+// compiled and stand on the tap bridge that it takes over.
+func (c *compiler) unlikeKept(d *delivery) string {
+	tap := c.snap.Bridge(d.name)
+	if tap == nil {
+		return ""
 	}
-	return otherwise
+	for m := range tap.Mirrors {
+		mirror := &tap.Mirrors[m]
+		_, port := c.snap.portAnywhere(mirror.OutputPort)
+		if !c.broken(mirror) || port == nil {
+			continue
+		}
+		if who := strings.Join(c.brokenSessions(mirror), ","); mirror.Snaplen != d.snaplen {
+			return fmt.Sprintf("session %s, which cannot be compiled, has %s there and this one wants %s", who, snapText(mirror.Snaplen), snapText(d.snaplen))
+		} else if (port.VLANMode == modeFor(true)) != d.strip {
+			return fmt.Sprintf("session %s, which cannot be compiled, has %s there and this one wants %s", who, tagText(!d.strip), tagText(d.strip))
+		}
+	}
+	return ""
 }
 
 func datapathOf(b *Bridge) string { return cmp.Or(b.Datapath, "system") }

@@ -183,6 +183,7 @@ func ownPortRow(bridge *Bridge, p *Port) Row {
 	row.Sessions, row.Tier = splitNames(p.ExternalIDs[KeySession]), TierHub
 	row.Columns[colTrunks] = rangesValue(p.Trunks)
 	row.Columns[colProtected] = boolValue(p.Protected)
+	row.Columns[colOther] = keysValue(p.OtherConfig, keyRSTP, keySTP)
 	if len(p.Interfaces) == 1 {
 		iface := &p.Interfaces[0]
 		row.Columns[colType] = textValue(iface.Type)
@@ -201,7 +202,7 @@ func bridgeRow(bridge *Bridge) Row {
 			colDatapath:   textValue(bridge.Datapath),
 			colFailMode:   textValue(bridge.FailMode),
 			colFloodVLANs: rangesValue(bridge.FloodVLANs),
-			colOther:      keyValue(bridge.OtherConfig, keyForwardBPDU),
+			colOther:      keysValue(bridge.OtherConfig, keyForwardBPDU),
 			colIDs:        idsValue(bridge.ExternalIDs),
 		},
 	}
@@ -216,10 +217,14 @@ func mapValue(m map[string]string) Value {
 	return v
 }
 
-// keyValue returns one pair of a map, nothing if it is not there.
-func keyValue(m map[string]string, key string) Value {
-	if v, ok := m[key]; ok {
-		return Value{key + "=" + v}
+// keysValue returns some pairs of a map, less those that are not there. The keys
+// are sorted.
+func keysValue(m map[string]string, keys ...string) Value {
+	var v Value
+	for _, key := range keys {
+		if text, ok := m[key]; ok {
+			v = append(v, key+"="+text)
+		}
 	}
-	return nil
+	return v
 }

@@ -58,6 +58,9 @@ type Snapshot struct {
 	// Routes are how the host reaches the far ends of tunnels. Of one that is not
 	// in it nothing is known.
 	Routes map[netip.Addr]Route
+	// BadFiles says of files that policies name what is wrong with them; those
+	// that can be read are not in it.
+	BadFiles map[string]string
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
 }
@@ -82,6 +85,7 @@ type Bridge struct {
 	Datapath    string
 	FailMode    string
 	FloodVLANs  policy.Ranges
+	STP         bool // stp_enable
 	OtherConfig map[string]string
 	ExternalIDs map[string]string
 }
@@ -95,6 +99,7 @@ type Port struct {
 	Trunks      policy.Ranges
 	VLANMode    string
 	Protected   bool
+	OtherConfig map[string]string
 	ExternalIDs map[string]string
 }
 

@@ -33,7 +33,8 @@ type selector struct {
 	*portIndex
 	vlans    *vlanSets
 	tagged   map[string][]int32 // by session: ports that name it in KeyTag
-	isDest   []bool             // by port: a destination of some session
+	isDest   []bool             // by port: a destination of some session, or of somebody else
+	target   []bool             // by port: a destination of some session
 	from, to []*vlanSet
 	touched  []int32
 }
@@ -45,6 +46,7 @@ func newSelector(x *portIndex) *selector {
 		vlans:     newVLANSets(),
 		tagged:    map[string][]int32{},
 		isDest:    make([]bool, n),
+		target:    make([]bool, n),
 		from:      make([]*vlanSet, n),
 		to:        make([]*vlanSet, n),
 	}

@@ -32,6 +32,15 @@ import (
 // from under them, nothing leaks either way.
 const keyForwardBPDU = "forward-bpdu"
 
+// Keys of Port.other_config. A port that takes part in spanning tree makes the
+// others listen anew when it comes or goes (OVS 3.1): ours do not.
+const (
+	keyRSTP = "rstp-enable"
+	keySTP  = "stp-enable"
+)
+
+func noSpanningTree() Value { return Value{keyRSTP + "=false", keySTP + "=false"} }
+
 // shortName is "spanctl-" and six characters of a hash: names of ports and
 // bridges have 15 characters at most, and do not shift when something else goes.
 func shortName(texts ...string) string {
@@ -135,7 +144,7 @@ func patchEnd(bridge, name, peer string, trunks policy.Ranges, protected bool, s
 		Table: TablePort, Bridge: bridge, Name: name, Sessions: sessions, Tier: TierHub,
 		Columns: map[string]Value{
 			colType: {"patch"}, colOptions: {"peer=" + peer}, colVLANMode: {"trunk"}, colTrunks: rangesValue(trunks),
-			colProtected: boolValue(protected), colIDs: managedIDs(sessions), colIfaceIDs: nil,
+			colProtected: boolValue(protected), colOther: noSpanningTree(), colIDs: managedIDs(sessions), colIfaceIDs: nil,
 		},
 	}
 }

@@ -13,12 +13,13 @@ import (
 // A tunnel is a tunnel destination as the rows that make it. Equal tunnels of
 // one compilation are the same pointer.
 type tunnel struct {
-	// name is the Port's and Interface's, text what people are told.
-	name, text string
-	kind       string // Interface.type
-	options    map[string]string
-	pskFile    string
-	remote     netip.Addr
+	// name is the Port's and Interface's, text what people are told, whole all that
+	// the tunnel is.
+	name, text, whole string
+	kind              string // Interface.type
+	options           map[string]string
+	pskFile           string
+	remote            netip.Addr
 	// identity is what OVS tells tunnels apart by; of two with the same it
 	// installs one, the other gets ofport -1 and "File exists" (OVS 3.1).
 	identity string
@@ -40,10 +41,10 @@ func isTunnel(d *policy.Destination) bool {
 // tunnel returns the destination's tunnel.
 func (c *compiler) tunnel(d *policy.Destination) *tunnel {
 	t := newTunnel(d)
-	if known, ok := c.tunnels[t.name]; ok {
+	if known, ok := c.tunnels[t.whole]; ok {
 		return known
 	}
-	c.tunnels[t.name] = t
+	c.tunnels[t.whole] = t
 	return t
 }
 
@@ -126,7 +127,8 @@ func newTunnel(d *policy.Destination) *tunnel {
 	}
 	set("df_default", common.DF)
 	t.identity = tunnelIdentity(t.kind, t.options)
-	t.name = shortName(append(mapValue(t.options), t.kind, t.pskFile)...)
+	t.whole = strings.Join(append(mapValue(t.options), t.kind, t.pskFile), "\n")
+	t.name = shortName(t.whole)
 	return t
 }
 
@@ -144,10 +146,16 @@ func tunnelIdentity(kind string, options map[string]string) string {
 		port = p
 	}
 	key := options["key"]
-	if key == "" {
-		key = "0"
+	if n, err := strconv.ParseUint(key, 0, 64); err == nil || key == "" { // as OVS reads it
+		key = strconv.FormatUint(n, 10)
 	}
-	return strings.Join([]string{kind, port, options["remote_ip"], options["local_ip"], key}, "|")
+	ends := []string{options["remote_ip"], options["local_ip"]}
+	for i, end := range ends {
+		if address, err := netip.ParseAddr(end); err == nil {
+			ends[i] = address.String()
+		}
+	}
+	return strings.Join([]string{kind, port, ends[0], ends[1], key}, "|")
 }
 
 // refuseKind says what Open vSwitch cannot do, wherever the tunnel leads.
@@ -161,18 +169,24 @@ func refuseKind(t *tunnel) (field, problem, remedy string) {
 	return "", "", ""
 }
 
-// refuseTunnel says what is wrong with a tunnel on a bridge of the datapath.
-func (c *compiler) refuseTunnel(t *tunnel, datapath string) (field, problem, remedy string) {
+// refuseTunnel says what is wrong with a tunnel on a tap bridge of the datapath.
+func (c *compiler) refuseTunnel(t *tunnel, tap, datapath string) (field, problem, remedy string) {
 	switch {
 	case t.pskFile != "" && datapath == "netdev":
 		return "." + t.field() + ".psk_file", "the userspace datapath does not encrypt tunnels: the copies would go in clear", "leave it out, or use a bridge of the kernel's datapath"
-	case t.pskFile != "" && !c.snap.Local:
+	case t.pskFile != "" && c.standing(t) == nil && !c.snap.Local:
 		return "." + t.field() + ".psk_file", "the file is on the host, and this is a remote connection", "run spanctl on the host"
+	}
+	if problem := c.snap.BadFiles[t.pskFile]; problem != "" && t.pskFile != "" {
+		return "." + t.field() + ".psk_file", problem, "put the key there"
 	}
 	for b := range c.snap.Bridges {
 		for p := range c.snap.Bridges[b].Ports {
 			port := &c.snap.Bridges[b].Ports[p]
 			at := slices.IndexFunc(port.Interfaces, func(i Interface) bool { return tunnelIdentity(i.Type, i.Options) == t.identity })
+			if at >= 0 && c.keepsTap(&c.snap.Bridges[b]) && c.snap.Bridges[b].Name != tap {
+				return "", fmt.Sprintf("session %s, which cannot be compiled, has a tunnel with the same remote, local and key", c.snap.Bridges[b].ExternalIDs[KeySession]), "use another session, key or vni, or mend that session"
+			}
 			if at >= 0 && !port.Managed() {
 				return "", fmt.Sprintf("port %s of bridge %s is a tunnel with the same remote, local and key, and Open vSwitch installs one of them", port.Name, c.snap.Bridges[b].Name),
 					"use another session, key or vni, or remove that port"
@@ -192,7 +206,7 @@ func (t *tunnel) row(d *delivery, sessions []string) Row {
 		Table: TablePort, Bridge: d.name, Name: t.name, Sessions: sessions, Tier: TierHub,
 		Columns: map[string]Value{
 			colType: {t.kind}, colOptions: options, colVLANMode: nil,
-			colTrunks: nil, colProtected: boolValue(false), colIDs: managedIDs(sessions), colIfaceIDs: nil,
+			colTrunks: nil, colProtected: boolValue(false), colOther: noSpanningTree(), colIDs: managedIDs(sessions), colIfaceIDs: nil,
 		},
 	}
 	if d.strip {

@@ -129,11 +129,20 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 			if t.tunnel.pskFile != "" {
 				list = append(list, "copies to "+t.tunnel.text+" are encrypted only while ovs-monitor-ipsec runs on the host")
 			}
+			if route, known := c.route(t.tunnel); known && d.datapath == "netdev" && len(route.Devices) > 0 &&
+				!slices.ContainsFunc(c.ports, func(p *Port) bool {
+					return slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) })
+				}) {
+				list = append(list, "nothing is sent to "+t.tunnel.text+": the userspace datapath sends by ports of its bridges alone, and the route leads by "+route.Devices[0])
+			}
 			if local := t.tunnel.local; local.IsValid() && c.snap.Addresses != nil && !slices.Contains(c.snap.Addresses, local) {
 				list = append(list, "nothing is sent to "+t.tunnel.text+": local "+local.String()+" is no address of this host")
 			}
 		case t.port >= 0 && c.snap.Bridges[c.on[t.port]].Name != d.name:
 			p, home := c.ports[t.port].Name, c.snap.Bridges[c.bridge[t.port]].Name
+			if slices.ContainsFunc(c.snap.Bridges[c.bridge[t.port]].Mirrors, func(m Mirror) bool { return m.SelectAll && m.OutputPort != p }) {
+				list = append(list, "bridge "+home+" forgets the addresses that it has learnt when port "+p+" leaves it, because another mirror selects all of it: what is sent is flooded until they are learnt again")
+			}
 			list = append(list, fmt.Sprintf("port %s is moved from bridge %s to tap bridge %s while the session copies, because %s: scripts that name bridge %s for it (ovs-vsctl del-port %s %s) fail meanwhile",
 				p, home, d.name, d.why, home, home, p))
 		}
@@ -202,13 +211,10 @@ func (c *compiler) warnings(groups []*group) []string {
 			}
 		}
 	}
-	for port, p := range c.ports {
-		if on := &c.snap.Bridges[c.on[port]]; on.Managed() && c.on[port] == c.bridge[port] && !p.Managed() {
-			note := "port " + p.Name + " is on tap bridge " + on.Name + " and goes with it"
-			if from := p.ExternalIDs[keySavedBridge]; from != "" {
-				note += ": bridge " + from + ", where it came from, is gone"
-			}
-			list = append(list, note)
+	for b := range c.snap.Bridges {
+		if tap := &c.snap.Bridges[b]; tap.Managed() && len(c.homeless(tap)) > 0 {
+			list = append(list, "tap bridge "+tap.Name+" is kept for what has no other bridge to go back to: "+strings.Join(c.homeless(tap), ", ")+
+				"; delete these ports, or add them to a bridge in their place")
 		}
 	}
 	for b := range c.snap.Bridges {
