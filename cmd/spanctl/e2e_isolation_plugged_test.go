@@ -142,7 +142,8 @@ func TestE2EIsolationTapBridgeDeletedByHand(t *testing.T) {
 }
 
 // The bridge that a port was borrowed from is deleted: the session goes on with what is left. When there is a bridge of
-// that name again the port is given back to it; if there is none it goes with the tap bridge, and plan says so before.
+// that name again the port is given back to it; if there is none it stays on the tap bridge, which is kept for it, and
+// plan says so before.
 func TestE2EIsolationHomeDeletedByHand(t *testing.T) {
 	t.Parallel()
 	e := newEnclosure(t, "br0")
@@ -181,10 +182,17 @@ func TestE2EIsolationHomeDeletedByHand(t *testing.T) {
 
 	e.want(exitOK, "apply", "-f", e.policy(e.watching("gre")))
 	deleteHome()
-	if said := e.want(exitOK, "delete", "--all", "--dry-run"); !strings.Contains(said, "port vif-audit is on tap bridge "+e.taps()[0]+" and goes with it: bridge br0, where it came from, is gone") {
+	tap := e.taps()[0]
+	if said := e.want(exitOK, "delete", "--all", "--dry-run"); !strings.Contains(said, "tap bridge "+tap+" is kept for what has no other bridge to go back to: vif-audit") {
 		t.Errorf("plan says\n%s", said)
 	}
 	e.want(exitOK, "delete", "--all")
+	if ports := e.vsctl("list-ports", tap); ports != "vif-audit" {
+		t.Errorf("tap bridge %s holds %s", tap, ports)
+	}
+	e.wantNoChanges()
+	e.vsctl("del-port", "vif-audit")
+	e.want(exitOK, "apply")
 	if taps := e.taps(); len(taps) != 0 {
 		t.Errorf("left: %s", taps)
 	}
