@@ -123,7 +123,7 @@ func TestE2EFeedbackUnknownRoute(t *testing.T) {
 }
 
 // The route changes under sessions that stand, and now leads by a bridge that they copy. Status says so, and the next
-// apply mends the one, by a list of senders, and says of the other that it is a loop until it is deleted.
+// apply mends the one, by a list of senders, and takes the other's rows down, which would loop.
 func TestE2EFeedbackRouteChanges(t *testing.T) {
 	t.Parallel()
 	u := newUnderlay(t)
@@ -152,6 +152,9 @@ func TestE2EFeedbackRouteChanges(t *testing.T) {
 		if got, _, stderr := u.spanctl(args...); got != code || !strings.Contains(stderr, loop) {
 			t.Errorf("%s exits %d, want %d, and says\n%s", args, got, code, stderr)
 		}
+	}
+	if h := u.status(exitDegraded)["one"]; h.State != plan.StateRefused || len(h.Mirrors) > 0 {
+		t.Errorf("what looped goes on: %s, mirrors %v", h.State, h.Mirrors)
 	}
 	u.want(exitOK, "delete", "one")
 	u.want(exitOK, "apply")
