@@ -199,8 +199,10 @@ func (o *Outcome) reaches(m *Mirror, bridge string) bool {
 	return m.OutputPort == o.Places[0].Port
 }
 
-// silent notes the ports that are no sources because of a tunnel.
+// silent notes the ports that are no sources because of a tunnel, and tunnels
+// whose packets are copied.
 func (h *Health) silent() {
+	h.Notes = append(h.Notes, h.Outcome.again...)
 	var names []string
 	for port := range h.Outcome.silent {
 		names = append(names, h.Outcome.index.ports[port].Name)

@@ -141,6 +141,9 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 				c.list(g, l)
 			case !slices.ContainsFunc(g.delivery.targets, func(t target) bool { return t.tunnel != nil }):
 				g.again = append(g.again, l)
+				for _, o := range g.sessions {
+					o.again = append(o.again, fmt.Sprintf("packets of the tunnel %s of session %s, which cross bridge %s, are copied too", l.text, l.sessions, c.snap.Bridges[g.bridge].Name))
+				}
 			default:
 				last := g.sessions[len(g.sessions)-1]
 				if l.delivery != nil {

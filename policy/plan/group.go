@@ -57,7 +57,7 @@ func (c *compiler) group() []*group {
 		if o.State != StateActive {
 			continue
 		}
-		o.listed, o.silent = nil, nil
+		o.listed, o.silent, o.again = nil, nil, nil
 		if refusal := c.join(o); refusal != nil {
 			o.refuse(refusal)
 		}

@@ -51,6 +51,8 @@ type Outcome struct {
 	// against feedback, silent the ports that are then no sources.
 	listed map[int32]bool
 	silent map[int32]bool
+	// again are tunnels whose packets are copied, in words.
+	again []string
 }
 
 // SourceCount is how many ports are present and wanted.
