@@ -28,7 +28,10 @@ type group struct {
 // own copies, or that find no mirror slot left.
 func (c *compiler) place() []*group {
 	for {
-		groups := c.group()
+		groups, refused := c.group()
+		if refused {
+			continue // what stands of those is to be respected now
+		}
 		for _, g := range groups {
 			mirrors := c.snap.Bridges[g.bridge].Mirrors
 			for m := range mirrors {
@@ -50,8 +53,8 @@ func (c *compiler) place() []*group {
 }
 
 // group assigns each active session to a delivery, and deliveries to groups on
-// each bridge that they copy.
-func (c *compiler) group() []*group {
+// each bridge that they copy. It reports whether a session was refused.
+func (c *compiler) group() (groups []*group, refused bool) {
 	c.deliveries = nil
 	for _, o := range c.outcomes {
 		if o.State != StateActive {
@@ -60,9 +63,9 @@ func (c *compiler) group() []*group {
 		o.listed, o.silent, o.again = nil, nil, nil
 		if refusal := c.join(o); refusal != nil {
 			o.refuse(refusal)
+			refused = true
 		}
 	}
-	var groups []*group
 	clear(c.deliveryTo)
 	for _, d := range c.deliveries {
 		for _, t := range d.targets {
@@ -82,7 +85,7 @@ func (c *compiler) group() []*group {
 			}
 		}
 	}
-	return groups
+	return groups, refused
 }
 
 // groupOutputs reports whether the mirror sends to where the group does.
