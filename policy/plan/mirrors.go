@@ -1,0 +1,193 @@
+package plan
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+)
+
+// mirrorRows builds the Mirror rows of a group: one that selects all where
+// that says the same, and one for each VLAN set that the other selections need.
+func (c *compiler) mirrorRows(g *group) []Row {
+	list, every := c.merge(g)
+	if len(g.listed) > 0 {
+		list, every = c.fromOnly(list, g), universal{}
+	}
+	var rows []Row
+	if every.from != nil && every.from == every.to && c.selectAllIsExact(g) {
+		row := c.mirror(g, every.from)
+		row.Columns[colSelectAll] = boolValue(true)
+		rows = append(rows, row)
+		rest := list[:0:0]
+		for _, s := range list {
+			if c.vlans.covers(every.from, s.from) {
+				s.from = nil
+			}
+			if c.vlans.covers(every.from, s.to) {
+				s.to = nil
+			}
+			if s.from != nil || s.to != nil {
+				rest = append(rest, s)
+			}
+		}
+		list = rest
+	}
+	for _, set := range c.vlanRows(list) {
+		row := c.mirror(g, set.vlans)
+		row.Columns[colSelectSrc] = c.portNames(set.from)
+		row.Columns[colSelectDst] = c.portNames(set.to)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// merge unites the selections of a group's sessions on its bridge.
+func (c *compiler) merge(g *group) ([]source, universal) {
+	var every universal
+	var lists [][]source
+	for _, o := range g.sessions {
+		first, _ := slices.BinarySearchFunc(o.selected.list, c.first[g.bridge], bySource)
+		end, _ := slices.BinarySearchFunc(o.selected.list, c.first[g.bridge+1], bySource)
+		lists = append(lists, o.selected.list[first:end])
+		u := o.selected.every[g.bridge]
+		every.from = c.vlans.union(every.from, u.from)
+		every.to = c.vlans.union(every.to, u.to)
+	}
+	for _, m := range g.broken {
+		list, u := c.selectionOf(g.bridge, m)
+		lists = append(lists, list)
+		every.from = c.vlans.union(every.from, u.from)
+		every.to = c.vlans.union(every.to, u.to)
+	}
+	if len(lists) == 1 {
+		return lists[0], every
+	}
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b source) int { return cmp.Compare(a.port, b.port) })
+	merged := all[:0]
+	for _, s := range all {
+		if n := len(merged); n > 0 && merged[n-1].port == s.port {
+			merged[n-1].from = c.vlans.union(merged[n-1].from, s.from)
+			merged[n-1].to = c.vlans.union(merged[n-1].to, s.to)
+		} else {
+			merged = append(merged, s)
+		}
+	}
+	return merged, every
+}
+
+// selectionOf is what a standing mirror selects.
+func (c *compiler) selectionOf(bridge int32, m *Mirror) ([]source, universal) {
+	vlans := c.vlans.of(m.SelectVLANs)
+	if m.SelectAll {
+		return nil, universal{vlans, vlans}
+	}
+	var list []source
+	for port := c.first[bridge]; port < c.first[bridge+1]; port++ {
+		s := source{port: port}
+		if _, ok := slices.BinarySearch(m.SelectSrc, c.ports[port].Name); ok {
+			s.from = vlans
+		}
+		if _, ok := slices.BinarySearch(m.SelectDst, c.ports[port].Name); ok {
+			s.to = vlans
+		}
+		if s.from != nil || s.to != nil {
+			list = append(list, s)
+		}
+	}
+	return list, universal{}
+}
+
+func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
+
+// selectAllIsExact reports whether select_all selects on the group's bridge
+// what the feedback rule allows: OVS counts every port in, so none may be a
+// tunnel, a port that is told to have no role, or a destination that no mirror
+// reserves. What is received on a reserved port is dropped before any mirror
+// sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5). A borrowed port
+// is not on the bridge.
+func (c *compiler) selectAllIsExact(g *group) bool {
+	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
+		if c.roles[port] == roleNone && !isPatch(c.ports[port]) && c.on[port] == g.bridge {
+			return false
+		}
+		if !c.isDest[port] || c.outputOfOthers(port) {
+			continue
+		}
+		if d := c.deliveryTo[port]; d == nil && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]])) {
+			return false
+		}
+	}
+	return true
+}
+
+// isPatch reports whether the port is a patch port. OVS mirrors neither act
+// where packets enter by one nor where they leave by one (OVS 3.1), so that
+// select_all with patch ports selects what it does without them.
+func isPatch(p *Port) bool { return len(p.Interfaces) == 1 && p.Interfaces[0].Type == "patch" }
+
+// mirror is a Mirror row of the group that selects nothing yet.
+func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
+	sessions := make([]string, len(g.sessions))
+	for i, o := range g.sessions {
+		sessions[i] = o.Name
+	}
+	for _, m := range g.broken {
+		sessions = append(sessions, c.brokenSessions(m)...)
+	}
+	slices.Sort(sessions)
+	sessions = slices.Compact(sessions)
+	row := Row{
+		Table: TableMirror, Bridge: c.snap.Bridges[g.bridge].Name, Name: mirrorName(sessions[0], vlans),
+		Sessions: sessions, Tier: g.delivery.tier,
+		Columns: map[string]Value{
+			colSelectAll:  boolValue(false),
+			colSelectSrc:  nil,
+			colSelectDst:  nil,
+			colSelectVLAN: rangesValue(vlans.ranges),
+			colOutputPort: nil,
+			colOutputVLAN: intValue(g.delivery.direct().vlan),
+			colSnaplen:    nil,
+			colIDs:        managedIDs(sessions),
+		},
+	}
+	if g.delivery.tier == TierHub {
+		// Snaplen is for the tap bridge: to a patch port it sends nothing (OVS 3.1).
+		outer, _ := g.delivery.patch(row.Bridge)
+		row.Columns[colOutputPort] = Value{outer}
+	} else {
+		row.Columns[colSnaplen] = intValue(g.delivery.snaplen)
+		if port := g.delivery.direct().port; port >= 0 {
+			row.Columns[colOutputPort] = Value{c.ports[port].Name}
+		}
+	}
+	if c.snap.MirrorFilter {
+		row.Columns[colFilter] = nil
+	}
+	return row
+}
+
+// mirrorName names a Mirror for the session and the VLANs that it serves, so
+// that names do not shift when another row goes.
+func mirrorName(session string, vlans *vlanSet) string {
+	name := "spanctl-" + session
+	if vlans.all() {
+		return name
+	}
+	suffix := vlans.ranges.String()
+	if len(suffix) > 24 {
+		sum := sha256.Sum256([]byte(suffix))
+		suffix = hex.EncodeToString(sum[:4])
+	}
+	return name + ".v" + strings.ReplaceAll(suffix, ",", ".") // no session name has a dot
+}
+
+func (c *compiler) portNames(ports []int32) Value {
+	names := make(Value, len(ports))
+	for i, port := range ports {
+		names[i] = c.ports[port].Name
+	}
+	return names
+}
