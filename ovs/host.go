@@ -41,9 +41,13 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 		}
 	}
 	err := c.inNamespace(func(handle *netlink.Handle) error {
+		links, err := handle.LinkList()
+		if err != nil {
+			return err
+		}
 		s.Routes = map[netip.Addr]plan.Route{}
 		for _, address := range remotes {
-			route, err := lookUp(handle, address)
+			route, err := lookUp(handle, links, address)
 			if err != nil {
 				c.log.DebugContext(ctx, "route is not known", "to", address, "error", err)
 				continue
@@ -63,17 +67,13 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 	}
 }
 
-func lookUp(handle *netlink.Handle, address netip.Addr) (plan.Route, error) {
+func lookUp(handle *netlink.Handle, links []netlink.Link, address netip.Addr) (plan.Route, error) {
 	found, err := handle.RouteGet(address.AsSlice())
 	switch {
 	case errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || err == nil && len(found) == 0:
 		return plan.Route{}, nil // it is known that there is none
 	case err != nil:
 		return plan.Route{}, fmt.Errorf("looking up the route: %w", err)
-	}
-	links, err := handle.LinkList()
-	if err != nil {
-		return plan.Route{}, fmt.Errorf("listing devices: %w", err)
 	}
 	route := plan.Route{MTU: found[0].MTU}
 	// From the device of the route down to what it is on.

@@ -34,7 +34,14 @@ func TestSecrets(t *testing.T) {
 	write(" \n")
 	refused("empty file")
 
+	write("hush-1\nhush-2\n")
+	refused("two lines")
+	write(strings.Repeat("x", 2000))
+	refused("large file")
+	check(t, os.Chmod(file, 0o644))
 	write("hush-1\n")
+	refused("file that all can read")
+	check(t, os.Chmod(file, 0o600))
 	shown := fmt.Sprintf("%+v", *apply(t, lab, put(t, session)))
 	rows := dump(t, lab)
 	if want := "options:psk hush-1\n"; !strings.Contains(rows, want) || !strings.Contains(rows, "external_ids:spanctl-psk-file "+file) {

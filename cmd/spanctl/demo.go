@@ -78,9 +78,11 @@ func (d *demo) run(ctx context.Context) error {
 func (d *demo) title(text string) { fmt.Fprintf(d.stdout, "\n== %s\n\n", text) }
 
 // spanctl runs a command of this program on the lab's database, and shows it.
-func (d *demo) spanctl(args ...string) error {
-	fmt.Fprintf(d.stdout, "$ spanctl %s\n", strings.Join(args, " "))
-	if code := run(append(args, "--db", d.lab.DB), nil, d.stdout, d.stderr); code != exitOK {
+func (d *demo) spanctl(args ...string) error { return d.spanctlTo(d.stdout, args...) }
+
+func (d *demo) spanctlTo(out io.Writer, args ...string) error {
+	fmt.Fprintf(out, "$ spanctl %s\n", strings.Join(args, " "))
+	if code := run(append(args, "--db", d.lab.DB), nil, out, d.stderr); code != exitOK {
 		return fmt.Errorf("demo: spanctl %s exited with %d", args[0], code)
 	}
 	return nil
@@ -144,10 +146,7 @@ func (d *demo) apply(context.Context) error {
 	fmt.Fprintln(d.stdout)
 	// The changes are the plan's: they need not be shown twice.
 	var out bytes.Buffer
-	whole := d.stdout
-	d.stdout = &out
-	err := d.spanctl("apply", "-f", file)
-	d.stdout = whole
+	err := d.spanctlTo(&out, "apply", "-f", file)
 	command, rest, _ := strings.Cut(out.String(), "\n")
 	if _, after, found := strings.Cut(rest, "In force."); found && err == nil {
 		rest = "...\nIn force." + after

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -177,25 +175,6 @@ func (s *site) overTCP() (remote string) {
 	s.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	s.check(err)
-	s.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("unix", filepath.Join(s.lab.Dir, "db.sock"))
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			for _, ends := range [][2]net.Conn{{client, server}, {server, client}} {
-				go func() {
-					_, _ = io.Copy(ends[0], ends[1])
-					_, _ = ends[0].Close(), ends[1].Close()
-				}()
-			}
-		}
-	}()
+	s.forward(listener, carry)
 	return "tcp:" + listener.Addr().String()
 }

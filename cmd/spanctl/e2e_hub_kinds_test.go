@@ -10,7 +10,7 @@ import (
 
 // sixDestinations is a session to the audit guest and five tunnels to one collector.
 func sixDestinations(remote netip.Addr) (session string, tunnels []string) {
-	return fmt.Sprintf(`
+	session = fmt.Sprintf(`
   audit:
     sources: [{role: all, bridge: "br[01]"}]
     destinations:
@@ -20,7 +20,8 @@ func sixDestinations(remote netip.Addr) (session string, tunnels []string) {
       - gre: {remote: "%[1]s", key: 7, seq: true}
       - vxlan: {remote: "%[1]s", vni: 100}
       - geneve: {remote: "%[1]s", vni: 200}
-`, remote), []string{
+`, remote)
+	return session, []string{
 		"erspan II session 100 index 0",
 		"erspan III session 101 hwid 0 direction 0",
 		"gre key 7",

@@ -9,9 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,26 +45,7 @@ func (s *watchedSite) distant() *distance {
 	s.check(err)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert})
 	s.check(err)
-	s.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("unix", filepath.Join(s.lab.Dir, "db.sock"))
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-				go func() {
-					_, _ = io.Copy(way[0], way[1]) // until one of them ends it
-					_, _ = way[0].Close(), way[1].Close()
-				}()
-			}
-		}
-	}()
+	s.forward(listener, carry)
 	return &distance{s, []string{"--db", "ssl:" + listener.Addr().String(), "--ca-cert", certFile, "--certificate", certFile, "--private-key", keyFile}}
 }
 

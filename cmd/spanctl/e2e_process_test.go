@@ -78,7 +78,6 @@ func (s *site) relay(name string, hand func(message []byte, to io.Writer) bool) 
 	_ = os.Remove(path) // of an earlier one
 	listener, err := net.Listen("unix", path)
 	s.check(err)
-	s.Cleanup(func() { _ = listener.Close() })
 	pass := func(from, to net.Conn) {
 		defer from.Close()
 		defer to.Close()
@@ -89,6 +88,14 @@ func (s *site) relay(name string, hand func(message []byte, to io.Writer) bool) 
 			}
 		}
 	}
+	s.forward(listener, pass)
+	return "unix:" + path
+}
+
+// forward connects who comes to the listener with the database, and lets pass carry each direction to its end. The
+// listener ends with the test.
+func (s *site) forward(listener net.Listener, pass func(from, to net.Conn)) {
+	s.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
 			client, err := listener.Accept()
@@ -104,5 +111,10 @@ func (s *site) relay(name string, hand func(message []byte, to io.Writer) bool) 
 			go pass(server, client)
 		}
 	}()
-	return "unix:" + path
+}
+
+// carry passes all of one direction on as it is.
+func carry(from, to net.Conn) {
+	_, _ = io.Copy(to, from) // until one of them ends it
+	_, _ = from.Close(), to.Close()
 }

@@ -61,7 +61,7 @@ type compiler struct {
 	*selector
 	snap       *Snapshot
 	outcomes   []*Outcome
-	tunnels    map[string]*tunnel // by name
+	tunnels    map[string]*tunnel // by all that they are
 	deliveries []*delivery
 	deliveryTo []*delivery // by port: the one that copies to it, nil if none does
 	roots      []int32     // see joined
@@ -222,31 +222,32 @@ func (c *compiler) kept(b int32, m *Mirror, groups []*group) bool {
 // are: mirrors, and the tap bridges and ports of ours that no row in desired is.
 func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 	var rows []Row
-	keep := func(row Row) {
-		if len(c.brokenAmong(row.Sessions)) > 0 &&
-			!slices.ContainsFunc(desired, func(r Row) bool { return r.key() == row.key() }) {
+	keep := func(row Row, wanted bool) bool {
+		if wanted = wanted && !slices.ContainsFunc(desired, func(r Row) bool { return r.key() == row.key() }); wanted {
 			rows = append(rows, row)
 		}
+		return wanted
 	}
+	serves := func(row Row) bool { return len(c.brokenAmong(row.Sessions)) > 0 }
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
 		if bridge.Managed() {
-			keep(bridgeRow(bridge))
-			if row := bridgeRow(bridge); len(c.homeless(bridge)) > 0 && !slices.ContainsFunc(slices.Concat(desired, rows), func(r Row) bool { return r.key() == row.key() }) {
-				row.Sessions = nil
-				row.Columns[colIDs] = managedIDs(nil)
-				rows = append(rows, row)
+			if row := bridgeRow(bridge); !keep(row, serves(row)) {
+				row.Sessions, row.Columns[colIDs] = nil, managedIDs(nil)
+				keep(row, len(c.homeless(bridge)) > 0)
 			}
 		}
 		for p := range bridge.Ports {
 			if port := &bridge.Ports[p]; port.Managed() {
-				keep(ownPortRow(bridge, port))
+				row := ownPortRow(bridge, port)
+				keep(row, serves(row))
 			}
 		}
 		for m := range bridge.Mirrors {
 			mirror := &bridge.Mirrors[m]
 			if bridge.Managed() {
-				keep(mirrorRow(bridge, mirror, c.snap.MirrorFilter))
+				row := mirrorRow(bridge, mirror, c.snap.MirrorFilter)
+				keep(row, serves(row))
 			} else if c.kept(int32(b), mirror, groups) {
 				row := mirrorRow(bridge, mirror, c.snap.MirrorFilter)
 				row.Sessions = slices.DeleteFunc(row.Sessions, func(name string) bool { // those that are deleted

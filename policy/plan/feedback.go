@@ -27,7 +27,7 @@ func (c *compiler) findLeaks() []leak {
 	var leaks []leak
 	add := func(l leak, devices []string) {
 		for port, p := range c.ports {
-			if !p.Managed() && slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(devices, i.Name) }) {
+			if !p.Managed() && p.on(devices...) {
 				l.device = int32(port)
 				leaks = append(leaks, l)
 			}
@@ -48,9 +48,12 @@ func (c *compiler) findLeaks() []leak {
 	}
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
+		if !c.keepsTap(bridge) {
+			continue
+		}
 		for p := range bridge.Ports {
 			port := &bridge.Ports[p]
-			if !c.keepsTap(bridge) || !port.Managed() || len(port.Interfaces) != 1 || tunnelIdentity(port.Interfaces[0].Type, port.Interfaces[0].Options) == "" {
+			if !port.Managed() || len(port.Interfaces) != 1 || tunnelIdentity(port.Interfaces[0].Type, port.Interfaces[0].Options) == "" {
 				continue
 			}
 			iface := &port.Interfaces[0]
@@ -73,7 +76,7 @@ func (c *compiler) route(t *tunnel) (route Route, known bool) {
 		return route, known
 	}
 	for _, p := range c.ports {
-		if !slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return i.Name == iface.Egress }) {
+		if !p.on(iface.Egress) {
 			continue
 		}
 		if !known {
@@ -140,9 +143,10 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 			case why == "":
 				c.list(g, l)
 			case !slices.ContainsFunc(g.delivery.targets, func(t target) bool { return t.tunnel != nil }):
-				g.again = append(g.again, l)
+				note := fmt.Sprintf("packets of the tunnel %s of session %s, which cross bridge %s, are copied too", l.text, l.sessions, c.snap.Bridges[g.bridge].Name)
+				g.again = append(g.again, note)
 				for _, o := range g.sessions {
-					o.again = append(o.again, fmt.Sprintf("packets of the tunnel %s of session %s, which cross bridge %s, are copied too", l.text, l.sessions, c.snap.Bridges[g.bridge].Name))
+					o.again = append(o.again, note)
 				}
 			default:
 				last := g.sessions[len(g.sessions)-1]
@@ -291,8 +295,8 @@ func (c *compiler) leakWarnings(g *group) []string {
 		list = append(list, fmt.Sprintf("%son bridge %s ports are listed one by one, so that packets of the tunnel %s are not copied again, which %s: a new port is copied from the next apply on, and what the host sends by %s is not copied",
 			who, bridge, l.text, way, quiet))
 	}
-	for _, l := range g.again {
-		list = append(list, fmt.Sprintf("%spackets of the tunnel %s of session %s cross bridge %s and are copied too", who, l.text, l.sessions, bridge))
+	for _, note := range g.again {
+		list = append(list, who+note)
 	}
 	return list
 }

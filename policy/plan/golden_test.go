@@ -120,8 +120,8 @@ func renderPlan(p *plan.Plan) string {
 // readSnapshot reads the lines of a snapshot:
 //
 //	ovs VERSION | filter | local | route ADDRESS [DEVICE[,DEVICE] MTU] | stored SESSION JSON
-//	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [KEY:=VALUE]...
-//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [ofport=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
+//	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [stp] [KEY:=VALUE]...
+//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [nostp] [ofport=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
 //	mirror NAME [all] [src=A,B] [dst=A,B] [vlans=R] [out=PORT] [outvlan=N] [snaplen=N] [KEY:=VALUE]...
 func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 	t.Helper()
@@ -184,6 +184,8 @@ func readBridge(t testing.TB, words []string, uuid func() string) plan.Bridge {
 			b.FailMode = v
 		case "flood":
 			b.FloodVLANs = ranges(t, v)
+		case "stp":
+			b.STP = true
 		case "bpdu":
 			b.OtherConfig["forward-bpdu"] = "true"
 		default:
@@ -220,6 +222,8 @@ func readPort(t testing.TB, words []string, uuid func() string) plan.Port {
 			iface.Egress = v
 		case "protected":
 			p.Protected = true
+		case "nostp":
+			p.OtherConfig = map[string]string{"stp-enable": "false"}
 		case "driver":
 			iface.Driver = v
 		case "mode":

@@ -11,10 +11,11 @@ type group struct {
 	sessions []*Outcome // of the delivery, those that copy here
 	// broken are standing mirrors whose selection goes on in the group's rows.
 	broken []*Mirror
-	// listed are the leaks against which what ports send is listed, again those
-	// whose packets are copied all the same.
-	listed, again []leak
-	rows          []Row
+	// listed are the leaks against which what ports send is listed, again says whose
+	// packets are copied all the same.
+	listed []leak
+	again  []string
+	rows   []Row
 }
 
 // place forms deliveries and groups from the sessions that can copy, and

@@ -139,20 +139,9 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 	}
 	slices.Sort(sessions)
 	sessions = slices.Compact(sessions)
-	row := Row{
-		Table: TableMirror, Bridge: c.snap.Bridges[g.bridge].Name, Name: mirrorName(sessions[0], vlans),
-		Sessions: sessions, Tier: g.delivery.tier,
-		Columns: map[string]Value{
-			colSelectAll:  boolValue(false),
-			colSelectSrc:  nil,
-			colSelectDst:  nil,
-			colSelectVLAN: rangesValue(vlans.ranges),
-			colOutputPort: nil,
-			colOutputVLAN: intValue(g.delivery.direct().vlan),
-			colSnaplen:    nil,
-			colIDs:        managedIDs(sessions),
-		},
-	}
+	row := emptyMirror(c.snap.Bridges[g.bridge].Name, mirrorName(sessions[0], vlans), sessions, g.delivery.tier, c.snap.MirrorFilter)
+	row.Columns[colSelectVLAN] = rangesValue(vlans.ranges)
+	row.Columns[colOutputVLAN] = intValue(g.delivery.direct().vlan)
 	if g.delivery.tier == TierHub {
 		// Snaplen is for the tap bridge: to a patch port it sends nothing (OVS 3.1).
 		outer, _ := g.delivery.patch(row.Bridge)
@@ -162,9 +151,6 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 		if port := g.delivery.direct().port; port >= 0 {
 			row.Columns[colOutputPort] = Value{c.ports[port].Name}
 		}
-	}
-	if c.snap.MirrorFilter {
-		row.Columns[colFilter] = nil
 	}
 	return row
 }

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 
 	"spanctl/policy"
 )
@@ -68,7 +67,7 @@ func (c *compiler) crowds(d *delivery, t target) (problem, remedy string) {
 	leaves := map[int32]bool{} // ports by which the tunnel's packets leave
 	under := map[int32]int32{} // and one of them, by what joined says of their bridges
 	for port, p := range c.ports {
-		if slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) }) {
+		if p.on(route.Devices...) {
 			leaves[int32(port)] = true
 			under[c.joined()[c.bridge[port]]] = int32(port)
 		}

@@ -130,6 +130,21 @@ func managedIDs(sessions []string) Value {
 	return v
 }
 
+// emptyMirror is a Mirror row of ours that selects nothing and outputs nowhere yet.
+func emptyMirror(bridge, name string, sessions []string, tier Tier, filter bool) Row {
+	row := Row{
+		Table: TableMirror, Bridge: bridge, Name: name, Sessions: sessions, Tier: tier,
+		Columns: map[string]Value{
+			colSelectAll: boolValue(false), colSelectSrc: nil, colSelectDst: nil, colSelectVLAN: nil,
+			colOutputPort: nil, colOutputVLAN: nil, colSnaplen: nil, colIDs: managedIDs(sessions),
+		},
+	}
+	if filter {
+		row.Columns[colFilter] = nil
+	}
+	return row
+}
+
 // mirrorRow is an existing Mirror as a Row.
 func mirrorRow(bridge *Bridge, m *Mirror, filter bool) Row {
 	outputVLAN := 0

@@ -149,6 +149,11 @@ func (b *Bridge) Managed() bool { return b.ExternalIDs[KeyManaged] == "true" }
 // Managed reports whether spanctl made the row.
 func (p *Port) Managed() bool { return p.ExternalIDs[KeyManaged] == "true" }
 
+// on reports whether one of the devices is an Interface of the port.
+func (p *Port) on(devices ...string) bool {
+	return slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(devices, i.Name) })
+}
+
 // Sessions lists the sessions that the row serves.
 func (m *Mirror) Sessions() []string { return splitNames(m.ExternalIDs[KeySession]) }
 

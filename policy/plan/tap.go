@@ -111,22 +111,10 @@ func (c *compiler) tapRows(d *delivery, groups []*group) []Row {
 
 // tapMirror copies what reaches the tap bridge to one destination.
 func (c *compiler) tapMirror(d *delivery, output string, sessions []string) Row {
-	row := Row{
-		Table: TableMirror, Bridge: d.name, Name: "spanctl-" + strings.TrimPrefix(output, "spanctl-"), Sessions: sessions, Tier: TierHub,
-		Columns: map[string]Value{
-			colSelectAll:  boolValue(false),
-			colSelectSrc:  nil,
-			colSelectDst:  {d.sink()},
-			colSelectVLAN: nil,
-			colOutputPort: {output},
-			colOutputVLAN: nil,
-			colSnaplen:    intValue(d.snaplen),
-			colIDs:        managedIDs(sessions),
-		},
-	}
-	if c.snap.MirrorFilter {
-		row.Columns[colFilter] = nil
-	}
+	row := emptyMirror(d.name, "spanctl-"+strings.TrimPrefix(output, "spanctl-"), sessions, TierHub, c.snap.MirrorFilter)
+	row.Columns[colSelectDst] = Value{d.sink()}
+	row.Columns[colOutputPort] = Value{output}
+	row.Columns[colSnaplen] = intValue(d.snaplen)
 	return row
 }
 

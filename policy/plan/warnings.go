@@ -34,9 +34,7 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 				list = append(list, "copies to "+t.tunnel.text+" are encrypted only while ovs-monitor-ipsec runs on the host")
 			}
 			if route, known := c.route(t.tunnel); known && d.datapath == "netdev" && len(route.Devices) > 0 &&
-				!slices.ContainsFunc(c.ports, func(p *Port) bool {
-					return slices.ContainsFunc(p.Interfaces, func(i Interface) bool { return slices.Contains(route.Devices, i.Name) })
-				}) {
+				!slices.ContainsFunc(c.ports, func(p *Port) bool { return p.on(route.Devices...) }) {
 				list = append(list, "nothing is sent to "+t.tunnel.text+": the userspace datapath sends by ports of its bridges alone, and the route leads by "+route.Devices[0])
 			}
 			if local := t.tunnel.local; local.IsValid() && c.snap.Addresses != nil && !slices.Contains(c.snap.Addresses, local) {
