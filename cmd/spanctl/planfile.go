@@ -62,8 +62,10 @@ func (r *request) save(p *plan.Plan, name string) error {
 // there is replaced when the new one is complete; of a symbolic link, what it leads
 // to.
 func writeWhole(name string, text []byte) error {
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		name = real
+	if _, err := os.Lstat(name); err == nil {
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return err
+		}
 	}
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0) // a device or a pipe is written to, not replaced

@@ -143,7 +143,7 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 			case why == "":
 				c.list(g, l)
 			case !slices.ContainsFunc(g.delivery.targets, func(t target) bool { return t.tunnel != nil }):
-				note := fmt.Sprintf("packets of the tunnel %s of session %s, which cross bridge %s, are copied too", l.text, l.sessions, c.snap.Bridges[g.bridge].Name)
+				note := fmt.Sprintf("packets of the tunnel %s of session %s cross bridge %s and are copied too", l.text, l.sessions, c.snap.Bridges[g.bridge].Name)
 				g.again = append(g.again, note)
 				for _, o := range g.sessions {
 					o.again = append(o.again, note)
