@@ -88,6 +88,12 @@ type Bridge struct {
 	STP         bool // stp_enable
 	OtherConfig map[string]string
 	ExternalIDs map[string]string
+	// Flows and Meters are those of a tap bridge of the flow tier, as
+	// ovs-vswitchd has them; of other bridges they are not asked for.
+	Flows  []Flow
+	Meters []Meter
+	// FlowsError says why Flows and Meters are not known, empty if they are.
+	FlowsError string
 }
 
 // A Port is a Port row with its Interfaces (sorted by name).
