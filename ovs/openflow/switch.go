@@ -11,6 +11,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/digitalocean/go-openvswitch/ovs"
@@ -36,14 +37,26 @@ func (s *Switch) target(bridge string) string {
 	return "unix:" + filepath.Join(s.dir, bridge+".mgmt")
 }
 
+// protocols is the first version of OpenFlow with bundles.
+var protocols = []string{ovs.ProtocolOpenFlow14}
+
 // client runs Open vSwitch's tools until ctx ends.
 func client(ctx context.Context) *ovs.Client {
 	return ovs.New(
 		ovs.Exec(func(name string, args ...string) ([]byte, error) { return run(ctx, nil, name, args) }),
 		ovs.Pipe(func(in io.Reader, name string, args ...string) ([]byte, error) { return run(ctx, in, name, args) }),
-		ovs.Protocols([]string{ovs.ProtocolOpenFlow14}), // the first with bundles
+		ovs.Protocols(protocols),
 	)
 }
+
+// ofctl runs a command of ovs-ofctl on the bridge, ports by their numbers.
+func (s *Switch) ofctl(ctx context.Context, in io.Reader, bridge, command string, args ...string) ([]byte, error) {
+	args = append([]string{command, "--protocols=" + protocols[0], "--no-names", s.target(bridge)}, args...)
+	return run(ctx, in, "ovs-ofctl", args)
+}
+
+// unreachable is what the tools say when there is no connection, or an end of it.
+var unreachable = regexp.MustCompile(`connecting to |connect to |[Ee]nd of file|Connection (reset|refused)|Broken pipe`)
 
 // run runs one of Open vSwitch's tools and returns what it printed.
 func run(ctx context.Context, in io.Reader, name string, args []string) ([]byte, error) {
@@ -51,14 +64,27 @@ func run(ctx context.Context, in io.Reader, name string, args []string) ([]byte,
 	var out, said bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &said
 	err := cmd.Run()
-	text := strings.TrimSpace(said.String())
+	text := strings.ReplaceAll(strings.TrimSpace(said.String()), "\n", "; ")
 	switch {
 	case err == nil:
 		return out.Bytes(), nil
-	case errors.Is(err, exec.ErrNotFound):
-		return nil, fmt.Errorf("%w: %w; install Open vSwitch's tools (openvswitch-common)", ErrUnreachable, err)
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: %s %s: no answer in time", ErrUnreachable, name, args[0])
+		return nil, fmt.Errorf("%w: no answer to %s %s: %w", ErrUnreachable, name, args[0], context.Cause(ctx))
+	case cmd.ProcessState == nil:
+		return nil, fmt.Errorf("%w: %w; install Open vSwitch's tools (openvswitch-common)", ErrUnreachable, err)
+	case unreachable.MatchString(text):
+		return nil, fmt.Errorf("%w: %s; %s", ErrUnreachable, text, advice(text))
 	}
-	return nil, fmt.Errorf("%w: %s: %s", ErrRejected, name, text)
+	return nil, fmt.Errorf("%w: %w: %s", ErrRejected, err, text)
+}
+
+// advice is what can be done when there is no connection.
+func advice(text string) string {
+	switch {
+	case strings.Contains(text, "Permission denied"):
+		return "run as root, or as the user of ovs-vswitchd"
+	case strings.Contains(text, "version negotiation failed"):
+		return "let the bridge speak OpenFlow14 (ovs-vsctl set Bridge BRIDGE protocols=[])"
+	}
+	return "start ovs-vswitchd, see that it has the bridge, or name the folder of its sockets by OVS_RUNDIR"
 }
