@@ -61,7 +61,7 @@ func replies(out []byte) iter.Seq[string] {
 	}
 }
 
-// parseFlow reads a rule as ofputil_flow_stats_format() of OVS 2.13 to 3.6 writes
+// parseFlow reads a rule as ofputil_flow_stats_format() of OVS 3.1 writes
 // it: fields that end in a comma, flags without one, the match, and the actions.
 //
 //	cookie=0x1, duration=5s, table=0, n_packets=0, n_bytes=0, send_flow_rem priority=7,ip,in_port=5 actions=drop
@@ -80,10 +80,10 @@ func parseFlow(line string) (plan.Flow, error) {
 		case inHead:
 			err = setField(&flow, field)
 		case slices.Contains(flags, word):
-		case i == len(words)-1:
+		case i == len(words)-1 && i > 0:
 			err = setMatch(&flow, word)
 		default:
-			err = fmt.Errorf("unknown flag %q", word)
+			err = fmt.Errorf("unknown word %q", word)
 		}
 		if err != nil {
 			return flow, err

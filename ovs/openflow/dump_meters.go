@@ -11,8 +11,8 @@ import (
 	"spanctl/policy/plan"
 )
 
-// The lines of ofputil_format_meter_config() and ofputil_format_meter_stats(), OVS
-// 2.13 to 3.6; a meter is a line and one more for each of its bands:
+// The lines of ofputil_format_meter_config() and ofputil_format_meter_stats(), of
+// OVS 3.1; a meter is a line and one more for each of its bands:
 //
 //	meter=1 kbps burst stats bands=
 //	type=drop rate=1000 burst_size=200

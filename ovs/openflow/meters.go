@@ -9,7 +9,7 @@ import (
 	"spanctl/policy/plan"
 )
 
-// virtual meters have names in place of numbers, OpenFlow 1.3.5, section A.2.6.
+// virtual meters have names in place of numbers, enum ofp13_meter of OpenFlow 1.3.
 // They can be on a bridge; no rule names them.
 var virtual = map[string]uint32{"slowpath": 0xfffffffd, "controller": 0xfffffffe}
 

@@ -27,7 +27,7 @@ type Change struct {
 
 // Apply carries a change out: meters are set, then all rules are added and deleted
 // in one atomic bundle, then meters are deleted. No packet meets half of a bundle,
-// and of one that is refused (ErrRejected) nothing is in force; meters are set then.
+// and of one that is refused (ErrRejected) nothing is in force; the meters then are.
 // Rules of another hand, which no cookie of their own names, are deleted right
 // after the bundle.
 func (s *Switch) Apply(ctx context.Context, bridge string, c Change) error {
@@ -100,11 +100,11 @@ func (s *Switch) bundle(ctx context.Context, bridge string, add, named []plan.Fl
 		return nil
 	}
 	var cause error // which the library does not wrap
-	client := ovs.New(ovs.Protocols(protocols), ovs.Pipe(func(in io.Reader, name string, args ...string) ([]byte, error) {
-		var out []byte
+	pipe := func(in io.Reader, name string, args ...string) (out []byte, err error) {
 		out, cause = run(ctx, in, name, args)
 		return out, cause
-	}))
+	}
+	client := ovs.New(ovs.Protocols(protocols), ovs.Pipe(pipe))
 	err := client.OpenFlow.AddFlowBundle(s.target(bridge), func(tx *ovs.FlowTransaction) error {
 		for _, f := range named {
 			tx.Delete(&ovs.MatchFlow{Cookie: f.Cookie, Table: ovs.AnyTable})
@@ -129,8 +129,8 @@ func rule(f plan.Flow) *ovs.Flow {
 	return flow
 }
 
-// words are a whole match or all actions of a rule in the words of ovs-ofctl, of
-// which the library has types for some.
+// words are a whole match, or all actions of a rule, in the words of ovs-ofctl;
+// the library has types for some of these.
 type words string
 
 // MarshalText is the words, if they are on one line: the next would be a command.

@@ -5,6 +5,7 @@ package openflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ var ErrUnreachable = errors.New("OpenFlow is unreachable")
 
 // ErrRejected indicates that ovs-vswitchd refused rules or meters. Of a bundle
 // none is then in force.
-var ErrRejected = errors.New("Open vSwitch refused the rules")
+var ErrRejected = errors.New("refused by Open vSwitch")
 
 // A Switch is one ovs-vswitchd, by the folder of its control sockets: BRIDGE.mgmt
 // and, by ovs-vswitchd.pid, ovs-vswitchd.PID.ctl.
@@ -40,15 +41,6 @@ func (s *Switch) target(bridge string) string {
 // protocols is the first version of OpenFlow with bundles.
 var protocols = []string{ovs.ProtocolOpenFlow14}
 
-// client runs Open vSwitch's tools until ctx ends.
-func client(ctx context.Context) *ovs.Client {
-	return ovs.New(
-		ovs.Exec(func(name string, args ...string) ([]byte, error) { return run(ctx, nil, name, args) }),
-		ovs.Pipe(func(in io.Reader, name string, args ...string) ([]byte, error) { return run(ctx, in, name, args) }),
-		ovs.Protocols(protocols),
-	)
-}
-
 // ofctl runs a command of ovs-ofctl on the bridge, ports by their numbers.
 func (s *Switch) ofctl(ctx context.Context, in io.Reader, bridge, command string, args ...string) ([]byte, error) {
 	args = append([]string{command, "--protocols=" + protocols[0], "--no-names", s.target(bridge)}, args...)
@@ -58,7 +50,7 @@ func (s *Switch) ofctl(ctx context.Context, in io.Reader, bridge, command string
 // unreachable is what the tools say when there is no connection, or an end of it.
 var unreachable = regexp.MustCompile(`connecting to |connect to |[Ee]nd of file|Connection (reset|refused)|Broken pipe`)
 
-// run runs one of Open vSwitch's tools and returns what it printed.
+// run runs one of Open vSwitch's tools until ctx ends and returns what it printed.
 func run(ctx context.Context, in io.Reader, name string, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out, said bytes.Buffer
@@ -69,13 +61,13 @@ func run(ctx context.Context, in io.Reader, name string, args []string) ([]byte,
 	case err == nil:
 		return out.Bytes(), nil
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%w: no answer to %s %s: %w", ErrUnreachable, name, args[0], context.Cause(ctx))
+		return nil, fmt.Errorf("%w: no answer to %s: %w", ErrUnreachable, name, context.Cause(ctx))
 	case cmd.ProcessState == nil:
 		return nil, fmt.Errorf("%w: %w; install Open vSwitch's tools (openvswitch-common)", ErrUnreachable, err)
 	case unreachable.MatchString(text):
 		return nil, fmt.Errorf("%w: %s; %s", ErrUnreachable, text, advice(text))
 	}
-	return nil, fmt.Errorf("%w: %w: %s", ErrRejected, err, text)
+	return nil, fmt.Errorf("%w: %s", ErrRejected, cmp.Or(text, err.Error()))
 }
 
 // advice is what can be done when there is no connection.

@@ -101,3 +101,13 @@ func TestNoTools(t *testing.T) {
 	t.Setenv("PATH", "")
 	refused(t.Context(), t, openflow.At(t.TempDir()), "br0", "install")
 }
+
+// Root, as tests run, may connect to every socket: the tool's words are put into
+// its mouth.
+func TestNotPermitted(t *testing.T) {
+	dir := t.TempDir()
+	const tool = "#!/bin/sh\necho 'ovs-ofctl: connecting to unix:/x/br0.mgmt (Permission denied)' >&2\nexit 1\n"
+	check(t, os.WriteFile(filepath.Join(dir, "ovs-ofctl"), []byte(tool), 0o755))
+	t.Setenv("PATH", dir)
+	refused(t.Context(), t, openflow.At(dir), "br0", "run as root")
+}
