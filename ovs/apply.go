@@ -36,30 +36,32 @@ type Applied struct {
 // WaitInForce. If others change what the plan rests on, it is made again, a
 // bounded number of times; after any error nothing was changed, except that
 // with ErrUnreachable the fate of a transaction under way is unknown.
+//
+// A plan with rules takes three steps: what is inert, in a transaction of its own;
+// the rules; and all the rest, in the transaction by which it comes into force. If
+// it ends between them the old state is in force, and what is inert is removed
+// again, at the latest by the next Apply.
 func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*Applied, error) {
 	var lost error
+	s := &steps{conn: c, comment: comment}
 	for try := range attempts {
 		if err := pause(ctx, try); err != nil {
-			return nil, errors.Join(err, lost)
+			return nil, s.undo(ctx, errors.Join(err, lost))
 		}
-		snap, err := c.Observe(ctx)
-		if err != nil {
-			return nil, err
-		}
-		p, err := planner(snap)
+		p, err := s.prepare(ctx, planner)
 		if err != nil || p.Empty() {
-			return &Applied{Plan: p}, err
+			return &Applied{Plan: p}, s.undo(ctx, err)
 		}
 		var next int
-		if next, lost = c.commit(ctx, p, comment); lost == nil {
-			return &Applied{Plan: p, Committed: true, NextCfg: next}, nil
+		if next, lost = s.commit(ctx, p); lost == nil {
+			return &Applied{Plan: s.whole(p), Committed: true, NextCfg: next}, nil
 		}
 		if !errors.Is(lost, ErrConflict) {
-			return nil, lost
+			return nil, s.undo(ctx, lost)
 		}
 		c.log.DebugContext(ctx, "plan is made again", "try", try+1, "cause", lost)
 	}
-	return nil, fmt.Errorf("%w; nothing was changed, try again: %w", ErrConflict, lost)
+	return nil, s.undo(ctx, fmt.Errorf("%w; nothing was changed, try again: %w", ErrConflict, lost))
 }
 
 // commit sends a plan's transaction and returns its next_cfg.

@@ -50,6 +50,8 @@ var kinds = map[string]kind{
 	"interface.options":      kindOptions,
 	"interface.external_ids": kindMap,
 	"interface.ofport":       kindInt,
+
+	"interface.ofport_request": kindInt,
 }
 
 // An encoder turns plan values into OVSDB values on one snapshot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"spanctl/ovs/openflow"
 	"spanctl/policy/plan"
 )
 
@@ -22,14 +24,18 @@ import (
 // socket.
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
-// LookAtHost adds to the snapshot what the intent's tunnels need of the host: how
-// packets to their far ends leave it, its own addresses, and which key files cannot
+// LookAtHost adds to the snapshot what OVSDB does not tell: the rules of tap bridges,
+// and what the intent's tunnels need of the host: how packets to their far ends leave it, its own addresses, and which key files cannot
 // be read: as the kernel says in the network namespace that
 // ovs-vswitchd runs in. What cannot be known is left out: of a remote database,
 // without the rights to look, where ovs-vswitchd does not run.
 func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Intent) {
+	if !c.local() {
+		return
+	}
+	c.readRules(ctx, s)
 	remotes := intent.Remotes()
-	if len(remotes) == 0 || !c.local() {
+	if len(remotes) == 0 {
 		return
 	}
 	for _, file := range intent.Files() {
@@ -75,7 +81,7 @@ func lookUp(handle *netlink.Handle, links []netlink.Link, address netip.Addr) (p
 	case err != nil:
 		return plan.Route{}, fmt.Errorf("looking up the route: %w", err)
 	}
-	route := plan.Route{MTU: found[0].MTU}
+	route := plan.Route{MTU: found[0].MTU, NextHop: addressOf(found[0].Gw), Source: addressOf(found[0].Src)}
 	// From the device of the route down to what it is on.
 	seen := map[int]bool{}
 	for next := []int{found[0].LinkIndex}; len(next) > 0; next = next[1:] {
@@ -103,6 +109,12 @@ func lookUp(handle *netlink.Handle, links []netlink.Link, address netip.Addr) (p
 	return route, nil
 }
 
+// addressOf is the address, zero if there is none.
+func addressOf(ip net.IP) netip.Addr {
+	address, _ := netip.AddrFromSlice(ip)
+	return address.Unmap()
+}
+
 // inNamespace calls f with a netlink handle of ovs-vswitchd's network
 // namespace. The daemon is found as OVS's own tools do: by ovs-vswitchd.pid in
 // $OVS_RUNDIR, which is where the database's socket is.
@@ -125,28 +137,41 @@ func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
 }
 
 func (c *Conn) vswitchdPID() (int, error) {
-	dirs := []string{}
+	_, pid, err := c.daemon()
+	return pid, err
+}
+
+// rundir is the folder of ovs-vswitchd's control sockets.
+func (c *Conn) rundir() (string, error) {
+	dir, _, err := c.daemon()
+	return dir, err
+}
+
+// daemon finds ovs-vswitchd by its pid file, beside one of the database's sockets.
+func (c *Conn) daemon() (dir string, pid int, err error) {
 	for text := range strings.SplitSeq(c.remote, ",") {
-		if list, err := endpoints(text); err == nil && strings.HasPrefix(text, "unix:") {
-			if u, err := url.Parse(list[0]); err == nil {
-				dirs = append(dirs, filepath.Dir(u.Path))
-			}
+		list, err := endpoints(text)
+		if err != nil || !strings.HasPrefix(text, "unix:") {
+			continue
 		}
-	}
-	for _, dir := range dirs {
-		text, err := os.ReadFile(filepath.Join(dir, "ovs-vswitchd.pid"))
+		u, err := url.Parse(list[0])
 		if err != nil {
 			continue
 		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		dir := filepath.Dir(u.Path)
+		file, err := os.ReadFile(filepath.Join(dir, "ovs-vswitchd.pid"))
+		if err != nil {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(file)))
 		if err != nil {
 			continue
 		}
 		// The pid of one that was killed may be another process's by now.
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		if err == nil && strings.HasPrefix(string(name), "ovs-vswitchd") {
-			return pid, nil
+			return dir, pid, nil
 		}
 	}
-	return 0, fmt.Errorf("ovs-vswitchd of %s: no process with its pid file", c.remote)
+	return "", 0, fmt.Errorf("%w: ovs-vswitchd of %s: no process with its pid file; check that it runs (ovs-appctl version)", openflow.ErrUnreachable, c.remote)
 }

@@ -131,7 +131,7 @@ func (c *Conn) port(row *vswitchd.Port, interfaces map[string]*vswitchd.Interfac
 			continue
 		}
 		p.Interfaces = append(p.Interfaces, plan.Interface{
-			UUID: i.UUID, Name: i.Name, Type: i.Type, Driver: i.Status["driver_name"], OFPort: value(i.Ofport),
+			UUID: i.UUID, Name: i.Name, Type: i.Type, Driver: i.Status["driver_name"], OFPort: value(i.Ofport), OFPortRequest: value(i.OfportRequest),
 			MACInUse: value(i.MACInUse), MTU: value(i.MTU), Error: value(i.Error), LinkState: value(i.LinkState),
 			Options: c.withoutSecret(i, row.ExternalIDs[plan.KeyManaged] == "true"), Egress: i.Status["tunnel_egress_iface"], Carrier: i.Status["tunnel_egress_iface_carrier"],
 			ExternalIDs: i.ExternalIDs,

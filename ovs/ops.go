@@ -73,8 +73,8 @@ func (b *builder) nameRows() {
 
 func (b *builder) change(c *plan.Change) error {
 	switch c.Table {
-	case plan.TableIntent:
-		return nil // see root
+	case plan.TableIntent, plan.TableFlow, plan.TableMeter:
+		return nil // see root; rules are not in OVSDB
 	case plan.TableBridge:
 		return b.bridge(c)
 	case plan.TableMirror:

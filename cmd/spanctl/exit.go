@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"spanctl/ovs"
+	"spanctl/ovs/openflow"
 	"spanctl/policy"
 	"spanctl/policy/plan"
 )
@@ -54,6 +55,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errPending):
 		return exitPending
+	case errors.Is(err, openflow.ErrUnreachable):
+		return exitUnreachable
 	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret),
 		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid

@@ -93,9 +93,18 @@ func (v *textView) writePlan(b *bytes.Buffer, p *plan.Plan) {
 		return
 	}
 	counts := map[plan.Action]int{}
+	rules := 0 // of one bridge
 	for i := range p.Changes {
 		c := &p.Changes[i]
 		counts[c.Action]++
+		if c.Table == plan.TableFlow {
+			if i == 0 || p.Changes[i-1].Table != c.Table || p.Changes[i-1].Bridge != c.Bridge {
+				rules = 0
+			}
+			rules++
+			v.writeRule(b, c, rules, i+1 == len(p.Changes) || p.Changes[i+1].Table != c.Table || p.Changes[i+1].Bridge != c.Bridge)
+			continue
+		}
 		where := ""
 		if c.Bridge != "" {
 			where = " on bridge " + c.Bridge
@@ -112,6 +121,29 @@ func (v *textView) writePlan(b *bytes.Buffer, p *plan.Plan) {
 		}
 	}
 	fmt.Fprintf(b, "%d to add, %d to change, %d to remove.\n", counts[plan.Create], counts[plan.Update], counts[plan.Delete])
+}
+
+// writeRule writes a rule, the nth of those of a bridge that change, on one line: of
+// many the first, and after the last how many there are.
+func (v *textView) writeRule(b *bytes.Buffer, c *plan.Change, n int, last bool) {
+	const most = 24
+	if n == 1 {
+		fmt.Fprintf(b, "  rules of tap bridge %s  [%s] %s\n", c.Bridge, c.Tier, c.Detail)
+	}
+	if n <= most {
+		d := c.Columns["actions"]
+		actions := strings.Join(d.New, "")
+		switch {
+		case c.Action == plan.Delete:
+			actions = strings.Join(d.Old, "")
+		case c.Action == plan.Update && !slices.Equal(d.Old, d.New):
+			actions = strings.Join(d.Old, "") + " -> " + actions
+		}
+		fmt.Fprintf(b, "%s     %s  %s\n", v.paint(c.Action), c.Name, actions)
+	}
+	if last && n > most {
+		fmt.Fprintf(b, "      ... %d in all; -o json shows them\n", n)
+	}
 }
 
 // writeFields writes which fields of a stored session change.
@@ -312,7 +344,7 @@ func writeWarnings(b *bytes.Buffer, p *plan.Plan) {
 // where says where a session's copies go.
 func where(o *plan.Outcome) string {
 	switch {
-	case o.Tier == plan.TierHub:
+	case o.Tier != plan.TierDirect:
 		return o.Destination + " by tap bridge " + o.Bridge
 	case o.Bridge == "":
 		return o.Destination

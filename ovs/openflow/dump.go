@@ -40,6 +40,7 @@ func (s *Switch) flows(ctx context.Context, bridge string) ([]plan.Flow, error) 
 		if err != nil {
 			return nil, fmt.Errorf("reading %q: %w", line, err)
 		}
+		flow.Match = plan.NormalMatch(flow.Match)
 		flows = append(flows, flow)
 	}
 	slices.SortFunc(flows, func(a, b plan.Flow) int {

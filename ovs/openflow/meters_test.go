@@ -18,28 +18,29 @@ func TestMeters(t *testing.T) {
 		check(t, err)
 		same(t, got, want)
 	}
-	apply := func(c openflow.Change) {
+	apply := func(c plan.Rules) {
 		t.Helper()
-		check(t, s.Apply(ctx, "br0", c))
+		check(t, s.Apply(ctx, c))
 	}
 	bits := plan.Meter{ID: 1, Rate: 1000, Burst: 200}
 	packets := plan.Meter{ID: 70000, Rate: 5, Burst: 1, Packets: true}
-	apply(openflow.Change{SetMeters: []plan.Meter{packets, bits}})
+	apply(plan.Rules{Bridge: "br0", SetMeters: []plan.Meter{packets, bits}})
 	expect(bits, packets)
 
 	bits.Rate, bits.Burst, bits.Packets = 4294967295, 0, true
 	packets.Burst, packets.Packets = 4, false
 	third := plan.Meter{ID: 3, Rate: 1, Burst: 1}
-	apply(openflow.Change{SetMeters: []plan.Meter{bits, third, packets}})
+	apply(plan.Rules{Bridge: "br0", SetMeters: []plan.Meter{bits, third, packets}})
 	expect(bits, third, packets)
 
 	// A meter goes with the last rule that has it, and one that is replaced stays.
-	apply(openflow.Change{Add: []plan.Flow{
+	apply(plan.Rules{Bridge: "br0", Set: []plan.Flow{
 		{Cookie: 1, Match: "in_port=5", Actions: "meter:1,output:11"},
 		{Cookie: 2, Match: "in_port=6", Actions: "meter:3,output:11"},
 	}})
-	apply(openflow.Change{
-		Add:          []plan.Flow{{Cookie: 3, Match: "in_port=6", Actions: "output:11"}},
+	apply(plan.Rules{
+		Bridge:       "br0",
+		Set:          []plan.Flow{{Cookie: 3, Match: "in_port=6", Actions: "output:11"}},
 		DeleteMeters: []uint32{3, 70000, 70000, 9},
 	})
 	expect(bits)
@@ -59,7 +60,7 @@ func TestMeters(t *testing.T) {
 	}
 	expect(bits, plan.Meter{ID: 5},
 		plan.Meter{ID: 0xfffffffd, Rate: 9, Packets: true}, plan.Meter{ID: 0xfffffffe, Rate: 9, Packets: true})
-	apply(openflow.Change{DeleteMeters: []uint32{5, 0xfffffffe, 0xfffffffd}})
+	apply(plan.Rules{Bridge: "br0", DeleteMeters: []uint32{5, 0xfffffffe, 0xfffffffd}})
 	expect(bits)
 }
 
@@ -69,7 +70,7 @@ func TestMetersThatAreRefused(t *testing.T) {
 	for _, m := range []plan.Meter{
 		{ID: 0, Rate: 1}, {ID: 0xffffffff, Rate: 1}, {ID: 1, Rate: 0},
 	} {
-		err := s.Apply(ctx, "br0", openflow.Change{SetMeters: []plan.Meter{m}, Add: every[:1]})
+		err := s.Apply(ctx, plan.Rules{Bridge: "br0", SetMeters: []plan.Meter{m}, Set: every[:1]})
 		if !errors.Is(err, openflow.ErrRejected) {
 			t.Errorf("%+v: %v", m, err)
 		}
@@ -83,9 +84,10 @@ func TestCounts(t *testing.T) {
 	ctx, lab, s := start(t, "br0")
 	_, err := lab.VSCtl(ctx, "add-port", "br0", "p5", "--", "set", "Interface", "p5", "type=dummy", "ofport_request=5")
 	check(t, err)
-	check(t, s.Apply(ctx, "br0", openflow.Change{
+	check(t, s.Apply(ctx, plan.Rules{
+		Bridge:    "br0",
 		SetMeters: []plan.Meter{{ID: 1, Rate: 1, Burst: 1, Packets: true}},
-		Add:       []plan.Flow{{Cookie: 1, Priority: 7, Match: "in_port=5", Actions: "meter:1,LOCAL"}},
+		Set:       []plan.Flow{{Cookie: 1, Priority: 7, Match: "in_port=5", Actions: "meter:1,LOCAL"}},
 	}))
 	const sent = 20
 	frame := "in_port(5),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),eth_type(0x88cc)"

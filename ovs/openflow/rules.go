@@ -12,33 +12,22 @@ import (
 	"spanctl/policy/plan"
 )
 
-// A Change is what becomes of a bridge's rules and meters.
-type Change struct {
-	// Add makes rules; one replaces the rule that has its table, priority and
-	// match, whatever that one's cookie.
-	Add []plan.Flow
-	// Delete removes rules, each as Read has it; one that is not there is no error.
-	Delete []plan.Flow
-	// SetMeters makes meters, or changes those whose IDs are there.
-	SetMeters []plan.Meter
-	// DeleteMeters removes meters; one that is not there is no error.
-	DeleteMeters []uint32
-}
-
-// Apply carries a change out: meters are set, then all rules are added and deleted
-// in one atomic bundle, then meters are deleted. No packet meets half of a bundle,
-// and of one that is refused (ErrRejected) nothing is in force; the meters then are.
+// Apply carries changes out: meters are set, then all rules are set and deleted in
+// one atomic bundle, then meters are deleted. A rule that is set replaces the one
+// that has its table, priority and match, whatever that one's cookie; to delete what
+// is not there is no error. No packet meets half of a bundle, and of one that is
+// refused (ErrRejected) nothing is in force; the meters then are.
 // Rules of another hand, which no cookie of their own names, are deleted right
 // after the bundle.
-func (s *Switch) Apply(ctx context.Context, bridge string, c Change) error {
-	err := s.apply(ctx, bridge, c)
+func (s *Switch) Apply(ctx context.Context, c plan.Rules) error {
+	err := s.apply(ctx, c.Bridge, c)
 	if err != nil {
-		return fmt.Errorf("bridge %q: %w", bridge, err)
+		return fmt.Errorf("bridge %q: %w", c.Bridge, err)
 	}
 	return nil
 }
 
-func (s *Switch) apply(ctx context.Context, bridge string, c Change) error {
+func (s *Switch) apply(ctx context.Context, bridge string, c plan.Rules) error {
 	named, unnamed, err := s.deletions(ctx, bridge, c)
 	if err != nil {
 		return err
@@ -46,7 +35,7 @@ func (s *Switch) apply(ctx context.Context, bridge string, c Change) error {
 	if err := s.setMeters(ctx, bridge, c.SetMeters); err != nil {
 		return err
 	}
-	if err := s.bundle(ctx, bridge, c.Add, named); err != nil {
+	if err := s.bundle(ctx, bridge, c.Set, named); err != nil {
 		return err
 	}
 	if err := s.deleteStrict(ctx, bridge, unnamed); err != nil {
@@ -65,7 +54,7 @@ func placeOf(f plan.Flow) place { return place{f.Table, f.Priority, f.Match} }
 
 // deletions are the rules to delete that no addition replaces: the named are the
 // only ones on the bridge with their cookies.
-func (s *Switch) deletions(ctx context.Context, bridge string, c Change) (named, unnamed []plan.Flow, err error) {
+func (s *Switch) deletions(ctx context.Context, bridge string, c plan.Rules) (named, unnamed []plan.Flow, err error) {
 	if len(c.Delete) == 0 {
 		return nil, nil, nil
 	}
@@ -78,7 +67,7 @@ func (s *Switch) deletions(ctx context.Context, bridge string, c Change) (named,
 		carriers[f.Cookie] = append(carriers[f.Cookie], placeOf(f))
 	}
 	replaced := map[place]bool{}
-	for _, f := range c.Add {
+	for _, f := range c.Set {
 		replaced[placeOf(f)] = true
 	}
 	for _, f := range c.Delete {

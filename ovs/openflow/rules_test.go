@@ -43,18 +43,18 @@ var every = []plan.Flow{
 func TestEveryRuleReadsAsItWasApplied(t *testing.T) {
 	t.Parallel()
 	ctx, _, s := start(t, "br0")
-	c := openflow.Change{Add: every, SetMeters: []plan.Meter{{ID: 1, Rate: 1000, Burst: 200}}}
+	c := plan.Rules{Bridge: "br0", Set: every, SetMeters: []plan.Meter{{ID: 1, Rate: 1000, Burst: 200}}}
 	for range 2 { // the second time in place of themselves
-		check(t, s.Apply(ctx, "br0", c))
+		check(t, s.Apply(ctx, c))
 		same(t, rules(ctx, t, s, "br0"), normal(every))
 	}
 	there, _, err := s.Read(ctx, "br0")
 	check(t, err)
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: there})) // what Read gives can be applied
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: there})) // what Read gives can be applied
 	again, _, err := s.Read(ctx, "br0")
 	check(t, err)
 	same(t, again, there)
-	check(t, s.Apply(ctx, "br0", openflow.Change{Delete: there}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Delete: there}))
 	same(t, rules(ctx, t, s, "br0"), nil)
 }
 
@@ -62,14 +62,14 @@ func TestAddReplacesActionsAndCookie(t *testing.T) {
 	t.Parallel()
 	ctx, _, s := start(t, "br0")
 	first := plan.Flow{Cookie: 1, Priority: 7, Match: "in_port=5,tcp", Actions: "drop"}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: []plan.Flow{first}}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: []plan.Flow{first}}))
 	second := plan.Flow{Cookie: 2, Priority: 7, Match: "tcp,in_port=5", Actions: "output:11"}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: []plan.Flow{second}}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: []plan.Flow{second}}))
 	same(t, rules(ctx, t, s, "br0"), normal([]plan.Flow{second}))
 	there, _, err := s.Read(ctx, "br0")
 	check(t, err)
 	third := plan.Flow{Cookie: 3, Priority: 7, Match: there[0].Match, Actions: "output:12"}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: []plan.Flow{third}, Delete: there}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: []plan.Flow{third}, Delete: there}))
 	same(t, rules(ctx, t, s, "br0"), normal([]plan.Flow{third}))
 }
 
@@ -78,9 +78,9 @@ func TestAddHasTheCookieOfADeletedRule(t *testing.T) {
 	t.Parallel()
 	ctx, _, s := start(t, "br0")
 	old := []plan.Flow{{Cookie: 1, Priority: 7, Match: "in_port=5", Actions: "drop"}}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: old}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: old}))
 	moved := []plan.Flow{{Cookie: 1, Priority: 8, Match: "in_port=5", Actions: "drop"}}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: moved, Delete: old}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: moved, Delete: old}))
 	same(t, rules(ctx, t, s, "br0"), normal(moved))
 }
 
@@ -99,28 +99,28 @@ func TestDeleteRemovesOneRule(t *testing.T) {
 		{Cookie: 5, Priority: 2, Match: "in_port=6", Actions: "drop"},
 		{Cookie: 6, Priority: 3, Match: "in_port=6", Actions: "drop"},
 	}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: foreign}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: foreign}))
 	left, _, err := s.Read(ctx, "br0")
 	check(t, err)
 	for len(left) > 0 {
 		i := len(left) / 2
-		check(t, s.Apply(ctx, "br0", openflow.Change{Delete: left[i : i+1]}))
+		check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Delete: left[i : i+1]}))
 		left = slices.Delete(left, i, i+1)
 		got, _, err := s.Read(ctx, "br0")
 		check(t, err)
 		same(t, got, left)
 	}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Delete: foreign})) // what is not there
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Delete: foreign})) // what is not there
 }
 
 // A rule that is not there, with the cookie of one that is, takes none away.
 func TestDeleteOfAStaleRule(t *testing.T) {
 	t.Parallel()
 	ctx, _, s := start(t, "br0")
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: every[:1]}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: every[:1]}))
 	stale := every[0]
 	stale.Priority++
-	check(t, s.Apply(ctx, "br0", openflow.Change{Delete: []plan.Flow{stale}}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Delete: []plan.Flow{stale}}))
 	same(t, rules(ctx, t, s, "br0"), normal(every[:1]))
 }
 
@@ -134,11 +134,11 @@ func TestThousandRulesAreOneBundle(t *testing.T) {
 			Match: fmt.Sprintf("tcp,in_port=%d,tp_dst=%d", i%50+1, i+1),
 		})
 	}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: many}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: many}))
 	same(t, rules(ctx, t, s, "br0"), normal(many))
 	there, _, err := s.Read(ctx, "br0")
 	check(t, err)
-	check(t, s.Apply(ctx, "br0", openflow.Change{Delete: there[:1990]}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Delete: there[:1990]}))
 	left, _, err := s.Read(ctx, "br0")
 	check(t, err)
 	same(t, left, there[1990:])
@@ -148,7 +148,7 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, _, s := start(t, "br0")
 	meter := []plan.Meter{{ID: 1, Rate: 1000, Burst: 200}}
-	check(t, s.Apply(ctx, "br0", openflow.Change{Add: every[:6], SetMeters: meter}))
+	check(t, s.Apply(ctx, plan.Rules{Bridge: "br0", Set: every[:6], SetMeters: meter}))
 	before, meters, err := s.Read(ctx, "br0")
 	check(t, err)
 	for _, c := range []struct{ match, actions, says string }{
@@ -159,8 +159,9 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 		{"in_port=77", "drop\nadd actions=normal", "more than a rule"},
 		{"in_port=77#", "drop", "more than a rule"},
 	} {
-		err := s.Apply(ctx, "br0", openflow.Change{
-			Add: []plan.Flow{
+		err := s.Apply(ctx, plan.Rules{
+			Bridge: "br0",
+			Set: []plan.Flow{
 				{Cookie: 1, Priority: 7, Match: every[0].Match, Actions: "output:1"}, // in place of another
 				{Cookie: 100, Priority: 8, Match: "in_port=5", Actions: "drop"},
 				{Cookie: 101, Priority: 8, Match: c.match, Actions: c.actions},
@@ -190,13 +191,13 @@ func TestOddNames(t *testing.T) {
 	for _, name := range odd {
 		_, err := lab.VSCtl(ctx, "--", "add-br", name, "--", "set", "Bridge", name, "datapath_type=dummy", "fail_mode=secure")
 		check(t, err)
-		check(t, s.Apply(ctx, name, openflow.Change{Add: every[:1]}))
+		check(t, s.Apply(ctx, plan.Rules{Bridge: name, Set: every[:1]}))
 		same(t, rules(ctx, t, s, name), normal(every[:1]))
 		there, _, err := s.Read(ctx, name)
 		check(t, err)
 		there[0].Cookie = 0
-		check(t, s.Apply(ctx, name, openflow.Change{Add: there}))
-		check(t, s.Apply(ctx, name, openflow.Change{Delete: there}))
+		check(t, s.Apply(ctx, plan.Rules{Bridge: name, Set: there}))
+		check(t, s.Apply(ctx, plan.Rules{Bridge: name, Delete: there}))
 		same(t, rules(ctx, t, s, name), nil)
 	}
 }

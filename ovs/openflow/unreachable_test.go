@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"spanctl/ovs/openflow"
+	"spanctl/policy/plan"
 )
 
 // refused asks that reading and changing the bridge both fail as unreachable, and
@@ -20,9 +21,9 @@ func refused(ctx context.Context, t *testing.T, s *openflow.Switch, bridge, says
 	_, _, err := s.Read(ctx, bridge)
 	for what, err := range map[string]error{
 		"reading":  err,
-		"adding":   s.Apply(ctx, bridge, openflow.Change{Add: every[:1]}),
-		"deleting": s.Apply(ctx, bridge, openflow.Change{Delete: every[:1]}),
-		"metering": s.Apply(ctx, bridge, openflow.Change{DeleteMeters: []uint32{1}}),
+		"adding":   s.Apply(ctx, plan.Rules{Bridge: bridge, Set: every[:1]}),
+		"deleting": s.Apply(ctx, plan.Rules{Bridge: bridge, Delete: every[:1]}),
+		"metering": s.Apply(ctx, plan.Rules{Bridge: bridge, DeleteMeters: []uint32{1}}),
 	} {
 		if !errors.Is(err, openflow.ErrUnreachable) || errors.Is(err, openflow.ErrRejected) {
 			t.Errorf("%s: %v, want ErrUnreachable", what, err)

@@ -23,7 +23,7 @@ var columns = map[string][]string{
 	"Bridge":       {"name", "ports", "mirrors", "datapath_type", "fail_mode", "flood_vlans", "stp_enable", "other_config", "external_ids"},
 	"Port":         {"name", "interfaces", "tag", "trunks", "vlan_mode", "protected", "other_config", "external_ids"},
 	"Interface": {
-		"name", "type", "status", "ofport", "mac_in_use", "mtu", "error", "link_state",
+		"name", "type", "status", "ofport", "ofport_request", "mac_in_use", "mtu", "error", "link_state",
 		"options", "external_ids",
 	},
 	"Mirror": {

@@ -16,15 +16,16 @@ var (
 
 // Interface defines an object in Interface table
 type Interface struct {
-	UUID        string              `ovsdb:"_uuid"`
-	Error       *string             `ovsdb:"error"`
-	ExternalIDs map[string]string   `ovsdb:"external_ids"`
-	LinkState   *InterfaceLinkState `ovsdb:"link_state" validate:"omitempty,oneof='up' 'down'"`
-	MACInUse    *string             `ovsdb:"mac_in_use"`
-	MTU         *int                `ovsdb:"mtu"`
-	Name        string              `ovsdb:"name"`
-	Ofport      *int                `ovsdb:"ofport"`
-	Options     map[string]string   `ovsdb:"options"`
-	Status      map[string]string   `ovsdb:"status"`
-	Type        string              `ovsdb:"type"`
+	UUID          string              `ovsdb:"_uuid"`
+	Error         *string             `ovsdb:"error"`
+	ExternalIDs   map[string]string   `ovsdb:"external_ids"`
+	LinkState     *InterfaceLinkState `ovsdb:"link_state" validate:"omitempty,oneof='up' 'down'"`
+	MACInUse      *string             `ovsdb:"mac_in_use"`
+	MTU           *int                `ovsdb:"mtu"`
+	Name          string              `ovsdb:"name"`
+	Ofport        *int                `ovsdb:"ofport"`
+	OfportRequest *int                `ovsdb:"ofport_request" validate:"omitempty,min=1,max=65279"`
+	Options       map[string]string   `ovsdb:"options"`
+	Status        map[string]string   `ovsdb:"status"`
+	Type          string              `ovsdb:"type"`
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -70,7 +71,7 @@ func Assess(p *Plan, readings *Readings) []Health {
 		mirrors := h.find(p.Base, readings.Mirrors)
 		switch o.State {
 		case StateActive:
-			h.sources(mirrors)
+			h.sources(p, mirrors)
 			h.places(p.Base, readings)
 			h.silent()
 			h.pending(p)
@@ -135,9 +136,9 @@ func (h *Health) find(snap *Snapshot, counters map[string]*Counters) []*Mirror {
 
 // sources checks that each wanted port is selected by a mirror that sends to
 // the session's destination, or to its tap bridge.
-func (h *Health) sources(mirrors []*Mirror) {
+func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 	o := h.Outcome
-	delivers := o.delivers()
+	delivers := o.delivers(p)
 	o.sources(func(s source) {
 		port, at := o.index.ports[s.port], o.index.bridge[s.port]
 		bridge := &o.index.snap.Bridges[at]
@@ -176,11 +177,16 @@ func (h *Health) sources(mirrors []*Mirror) {
 
 // delivers reports whether what reaches the session's tap bridge, if it has one,
 // goes on to at least one destination.
-func (o *Outcome) delivers() bool {
-	if o.delivery.tier == TierDirect {
-		return true
-	}
+func (o *Outcome) delivers(p *Plan) bool {
 	tap := o.index.snap.Bridge(o.delivery.name)
+	switch o.delivery.tier {
+	case TierDirect:
+		return true
+	case TierFlow:
+		return tap != nil && !slices.ContainsFunc(p.Changes, func(c Change) bool {
+			return c.Table == TableFlow && c.Action == Create && slices.Contains(c.Sessions, o.Name)
+		})
+	}
 	return tap != nil && slices.ContainsFunc(tap.Mirrors, func(m Mirror) bool {
 		return m.Managed() && slices.ContainsFunc(o.Places, func(p Place) bool { return p.Port != "" && p.Port == m.OutputPort })
 	})
@@ -189,7 +195,7 @@ func (o *Outcome) delivers() bool {
 // reaches reports whether a mirror of the bridge sends to the session's
 // destination, or to its tap bridge.
 func (o *Outcome) reaches(m *Mirror, bridge string) bool {
-	if o.delivery.tier == TierHub {
+	if o.delivery.tier != TierDirect {
 		outer, _ := o.delivery.patch(bridge)
 		return m.OutputPort == outer
 	}
@@ -233,9 +239,32 @@ func overlaps(m *Mirror, want *vlanSet) bool {
 func (h *Health) pending(p *Plan) {
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if c.Table != TableIntent && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
+		if c.Table != TableIntent && c.Table != TableFlow && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
 			h.Problems = append(h.Problems, fmt.Sprintf("%s %s is not as it should be (%s): run spanctl apply", c.Table, c.Name, c.Detail))
 		}
+	}
+	h.pendingRules(p)
+}
+
+// pendingRules reports rules of the session's tap bridge that are not as they
+// should be, those that cannot be read, and those that somebody else has made.
+func (h *Health) pendingRules(p *Plan) {
+	tap := p.Base.Bridge(h.Outcome.Bridge)
+	if h.Outcome.Tier != TierFlow || tap == nil {
+		return
+	}
+	if tap.FlowsError != "" {
+		h.Problems = append(h.Problems, fmt.Sprintf("the rules of tap bridge %s cannot be read: %s", tap.Name, tap.FlowsError))
+		return
+	}
+	count := map[string]int{}
+	for i := range p.Changes {
+		if c := &p.Changes[i]; c.Table == TableFlow && (slices.Contains(c.Sessions, h.Outcome.Name) || c.foreign() && c.Bridge == tap.Name) {
+			count[c.Detail]++
+		}
+	}
+	for _, detail := range slices.Sorted(maps.Keys(count)) {
+		h.Problems = append(h.Problems, fmt.Sprintf("%d rules of tap bridge %s are not as they should be (%s): run spanctl apply", count[detail], tap.Name, detail))
 	}
 }
 

@@ -12,6 +12,8 @@ const (
 	keySavedBridge = KeySavedPrefix + "bridge"
 	keySavedOFPort = KeySavedPrefix + "ofport"
 	keySavedMode   = KeySavedPrefix + colVLANMode
+	// keySavedRequest is the number that was asked for; rules need one of our own.
+	keySavedRequest = KeySavedPrefix + "ofport_request"
 )
 
 // portRows are the foreign Ports that spanctl borrows: destinations that are
@@ -30,21 +32,27 @@ func (c *compiler) portRows() []Row {
 		keepsMode = keepsMode && vlanModes[oldMode]
 		_, keepsBridge := p.ExternalIDs[keySavedBridge]
 		d := c.deliveryTo[port]
-		tap := d != nil && d.tier == TierHub
+		request, keepsRequest := p.ExternalIDs[keySavedRequest]
+		tap := d != nil && d.tier != TierDirect
+		carries := func(p *Port) bool { return d.tier == TierFlow || carriesTags(p, d.strip) } // rules do not heed the mode
 		switch {
 		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):
 			continue // it stays for a session that cannot be compiled, or has no home
 		case d == nil && on == home && c.target[port] && !keepsBridge:
 			continue // it waits
-		case !keepsMode && !keepsBridge && !tap && (d == nil || carriesTags(p, d.strip)):
+		case !keepsMode && !keepsBridge && !tap && (d == nil || carries(p)):
 			continue // it is as it should be
 		}
 		row := Row{Table: TablePort, Bridge: home.Name, Name: p.Name, UUID: p.UUID, Tier: TierDirect, Columns: map[string]Value{}}
 		var ids Value
 		if d != nil {
 			row.Tier = d.tier
-			for _, o := range d.sessions {
-				row.Sessions = append(row.Sessions, o.Name)
+			for _, on := range d.deliveries {
+				for _, o := range on.sessions {
+					if slices.ContainsFunc(on.targets, func(t target) bool { return t.port == port }) {
+						row.Sessions = append(row.Sessions, o.Name)
+					}
+				}
 			}
 			slices.Sort(row.Sessions)
 		}
@@ -65,12 +73,26 @@ func (c *compiler) portRows() []Row {
 		} else if number := p.savedOFPort(); number > 0 {
 			row.Columns[colOFPort] = intValue(number)
 		}
+		switch {
+		case tap && d.tier == TierFlow:
+			if !keepsRequest {
+				request = ""
+				if n := p.Interfaces[0].OFPortRequest; n > 0 {
+					request = strconv.Itoa(n)
+				}
+			}
+			row.Columns[colRequest] = intValue(c.number(d.tap, p.Name))
+			ids = append(ids, keySavedRequest+"="+request)
+		case keepsRequest:
+			n, _ := strconv.Atoi(request) // what is no number was none
+			row.Columns[colRequest] = intValue(max(n, 0))
+		}
 		original := *p
 		if keepsMode {
 			original.VLANMode = oldMode
 		}
 		switch {
-		case d != nil && !carriesTags(&original, d.strip):
+		case d != nil && !carries(&original):
 			row.Columns[colVLANMode] = Value{modeFor(d.strip)}
 			ids = append(ids, keySavedMode+"="+original.VLANMode)
 		case keepsMode:
@@ -78,6 +100,7 @@ func (c *compiler) portRows() []Row {
 		default:
 			row.Columns[colVLANMode] = textValue(p.VLANMode)
 		}
+		slices.Sort(ids)
 		row.Columns[colIDs] = ids
 		rows = append(rows, row)
 	}

@@ -13,8 +13,10 @@ func (c *compiler) refuseDirect(want *delivery) *Refusal {
 	o := want.sessions[len(want.sessions)-1]
 	t := want.direct()
 	refuse := func(field, other, theirs, ours string) *Refusal {
-		return laterTier(o.Name, field, fmt.Sprintf("%s already sends %s to the same destination and this session wants %s", other, theirs, ours),
-			"use the same "+field+", or another destination")
+		return &Refusal{
+			Session: o.Name, Field: field, Remedy: "use the same " + field + ", or another destination",
+			Problem: fmt.Sprintf("%s already sends %s to the same destination and this session wants %s: of two mirrors with one output Open vSwitch heeds one", other, theirs, ours),
+		}
 	}
 	if t.port >= 0 {
 		if on := &c.snap.Bridges[c.on[t.port]]; c.on[t.port] != c.bridge[t.port] && c.keepsTap(on) {
@@ -40,8 +42,8 @@ func (c *compiler) refuseDirect(want *delivery) *Refusal {
 			if mirror.Managed() {
 				other = fmt.Sprintf("mirror %q of bridge %s", mirror.Name, bridge.Name)
 			}
-			if mirror.Filter != "" {
-				return refuse("destinations[0]", other, "filtered copies", "its own")
+			if mirror.Filter != want.include {
+				return refuse("include", other, filterText(mirror.Filter), filterText(want.include))
 			}
 			if mirror.Snaplen != want.snaplen {
 				return refuse("snaplen", other, snapText(mirror.Snaplen), snapText(want.snaplen))
@@ -63,6 +65,13 @@ func (c *compiler) outputs(m *Mirror, t target) bool {
 		return m.OutputPort == t.tunnel.name
 	}
 	return t.port >= 0 && m.OutputPort == c.ports[t.port].Name
+}
+
+func filterText(filter string) string {
+	if filter == "" {
+		return "every packet"
+	}
+	return "packets with " + filter
 }
 
 func snapText(n int) string {

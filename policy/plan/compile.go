@@ -23,7 +23,7 @@ type Desired struct {
 // the time now. Sessions that cannot be compiled keep the rows that they have
 // and hurt no other session; their Outcome says why.
 func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
-	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}}
+	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}, numbers: map[string]int{}}
 	c.deliveryTo = make([]*delivery, len(c.ports))
 	for _, name := range intent.Names() {
 		c.outcomes = append(c.outcomes, newOutcome(name, intent[name], now))
@@ -36,10 +36,8 @@ func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	for _, g := range groups {
 		d.Rows = append(d.Rows, g.rows...)
 	}
-	for _, delivery := range c.deliveries {
-		if delivery.tier == TierHub {
-			d.Rows = append(d.Rows, c.tapRows(delivery, groups)...)
-		}
+	for _, t := range c.taps() {
+		d.Rows = append(d.Rows, c.tapRows(t, groups)...)
 	}
 	d.Rows = append(d.Rows, c.portRows()...)
 	d.Rows = append(d.Rows, c.keptRows(groups, d.Rows)...)
@@ -53,6 +51,17 @@ func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	return d
 }
 
+// taps are the tap bridges that should exist.
+func (c *compiler) taps() []*tap {
+	var list []*tap
+	for _, d := range c.deliveries {
+		if d.tier != TierDirect && !slices.Contains(list, d.tap) {
+			list = append(list, d.tap)
+		}
+	}
+	return list
+}
+
 func intentRow(name, raw string) Row {
 	return Row{Table: TableIntent, Name: name, Sessions: []string{name}, Columns: map[string]Value{colIntent: {raw}}}
 }
@@ -63,8 +72,9 @@ type compiler struct {
 	outcomes   []*Outcome
 	tunnels    map[string]*tunnel // by all that they are
 	deliveries []*delivery
-	deliveryTo []*delivery // by port: the one that copies to it, nil if none does
-	roots      []int32     // see joined
+	deliveryTo []*delivery    // by port: the one that copies to it, nil if none does
+	roots      []int32        // see joined
+	numbers    map[string]int // of ports on tap bridges with rules
 }
 
 // order puts the sessions in the order in which they claim destinations and
@@ -77,6 +87,11 @@ func (c *compiler) order() {
 	}
 	installed := map[string]bool{} // with the destination and treatment that are wanted
 	for b := range c.snap.Bridges {
+		if bridge := &c.snap.Bridges[b]; bridge.Managed() && tapTier(bridge) == TierFlow {
+			for _, name := range splitNames(bridge.ExternalIDs[KeySession]) {
+				installed[name] = true
+			}
+		}
 		for m := range c.snap.Bridges[b].Mirrors {
 			if mirror := &c.snap.Bridges[b].Mirrors[m]; mirror.Managed() {
 				for _, name := range mirror.Sessions() {
@@ -107,10 +122,6 @@ func (c *compiler) findTargets() {
 		if o.State != StateActive {
 			continue
 		}
-		if list := needs(o.Session); len(list) > 0 {
-			o.refuse(refuseNeeds(o.Name, list)...)
-			o.Tier = TierFlow
-		}
 		present := 0
 		for i := range o.Session.Destinations {
 			t, awaited, refusal := c.locate(o.Name, i, &o.Session.Destinations[i])
@@ -137,7 +148,7 @@ func (c *compiler) findTargets() {
 		}
 	}
 	for port := range c.ports {
-		if c.outputOfOthers(int32(port)) {
+		if on := &c.snap.Bridges[c.on[port]]; c.outputOfOthers(int32(port)) || c.on[port] != c.bridge[port] && c.keepsTap(on) {
 			c.isDest[port] = true
 		}
 	}
@@ -182,7 +193,7 @@ func (c *compiler) conclude() {
 			for i, t := range o.targets {
 				o.Places[i].Narrow = c.narrow(d, t, everySource)
 			}
-			if d.tier == TierHub {
+			if d.tier != TierDirect {
 				o.Bridge = d.name
 			} else {
 				o.Bridge = o.Places[0].Bridge
@@ -239,17 +250,17 @@ func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 		}
 		for p := range bridge.Ports {
 			if port := &bridge.Ports[p]; port.Managed() {
-				row := ownPortRow(bridge, port)
+				row := ownPortRow(c.snap, bridge, port)
 				keep(row, serves(row))
 			}
 		}
 		for m := range bridge.Mirrors {
 			mirror := &bridge.Mirrors[m]
 			if bridge.Managed() {
-				row := mirrorRow(bridge, mirror, c.snap.MirrorFilter)
+				row := mirrorRow(c.snap, bridge, mirror)
 				keep(row, serves(row))
 			} else if c.kept(int32(b), mirror, groups) {
-				row := mirrorRow(bridge, mirror, c.snap.MirrorFilter)
+				row := mirrorRow(c.snap, bridge, mirror)
 				row.Sessions = slices.DeleteFunc(row.Sessions, func(name string) bool { // those that are deleted
 					return !slices.ContainsFunc(c.outcomes, func(o *Outcome) bool { return o.Name == name })
 				})
@@ -258,7 +269,7 @@ func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 			}
 		}
 	}
-	return rows
+	return append(rows, c.keptRules(slices.Concat(desired, rows))...)
 }
 
 // homeless are the ports of others on a tap bridge that came from no bridge that
@@ -277,5 +288,5 @@ func (c *compiler) homeless(tap *Bridge) []string {
 // session that cannot be compiled.
 func (c *compiler) keepsTap(b *Bridge) bool {
 	return b.Managed() && len(c.brokenAmong(splitNames(b.ExternalIDs[KeySession]))) > 0 &&
-		!slices.ContainsFunc(c.deliveries, func(d *delivery) bool { return d.tier == TierHub && d.name == b.Name })
+		!slices.ContainsFunc(c.deliveries, func(d *delivery) bool { return d.tier != TierDirect && d.name == b.Name })
 }

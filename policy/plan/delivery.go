@@ -3,34 +3,59 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
+
+	"spanctl/policy"
 )
 
 // A delivery is the sessions that have the same destinations and ask for the
 // same treatment. They share mirrors, so that a packet that several of them
-// select is copied once, and in the hub tier a tap bridge.
+// select is copied once, and on a tap bridge patches and rules.
 type delivery struct {
-	targets  []target
-	snaplen  int
-	strip    bool
+	*tap
+	targets []target
+	treatment
 	sessions []*Outcome
-	tier     Tier
-	// raised is the session that made it need a tap bridge, and why.
-	raised *Outcome
-	why    string
-	// name is the tap bridge's, datapath its datapath_type.
+	need     need
+}
+
+// A tap is a tap bridge, or in the direct tier nothing: the deliveries that are
+// on it because they have destinations in common.
+type tap struct {
+	tier Tier
+	// name is the bridge's, datapath its datapath_type.
 	name, datapath string
+	// raised is the session that made it this tier, and why.
+	raised     *Outcome
+	why        string
+	deliveries []*delivery
+}
+
+// A treatment is what becomes of copies on their way.
+type treatment struct {
+	// include and exclude are OpenFlow matches, a line each.
+	include, exclude string
+	balance          policy.Balance
+	sample           int // one connection in so many; 0 and 1: all
+	snaplen          int
+	strip            bool
+	rate             policy.Rate
+}
+
+func treatmentOf(s *policy.Session) treatment {
+	return treatment{
+		include: strings.Join(allMatches(s.Include), "\n"), exclude: strings.Join(allMatches(s.Exclude), "\n"),
+		balance: s.Balance, sample: s.Sample.N, snaplen: s.Snaplen, strip: s.StripVLAN, rate: s.MaxRate,
+	}
 }
 
 // wants is the delivery that a session asks for by itself.
 func (c *compiler) wants(o *Outcome) *delivery {
-	d := &delivery{targets: o.targets, snaplen: o.Session.Snaplen, strip: o.Session.StripVLAN, sessions: []*Outcome{o}, tier: TierDirect}
+	d := &delivery{targets: o.targets, treatment: treatmentOf(o.Session), sessions: []*Outcome{o}}
 	if d.rspan() {
 		d.strip = false // the RSPAN VLAN replaces the tag anyway
-		return d
 	}
-	if d.why = c.needsTap(o); d.why != "" {
-		d.tier, d.raised = TierHub, o
-	}
+	d.need = c.needOf(d)
 	return d
 }
 
@@ -41,89 +66,99 @@ func (d *delivery) rspan() bool { return d.targets[0].rspan() }
 // tier.
 func (d *delivery) direct() target { return d.targets[0] }
 
-// needsTap says why a session needs a tap bridge, nothing if it does not.
-func (c *compiler) needsTap(o *Outcome) string {
-	if len(o.targets) > 1 {
-		return "it has several destinations"
-	}
-	t := o.targets[0]
-	if t.tunnel != nil {
-		return "its destination is a tunnel"
-	}
-	for _, b := range c.bridgesOf(o) {
-		if t.port >= 0 && b != c.bridge[t.port] {
-			return fmt.Sprintf("it copies ports of bridge %s to port %s of bridge %s", c.snap.Bridges[b].Name, c.ports[t.port].Name, c.snap.Bridges[c.bridge[t.port]].Name)
-		}
-	}
-	return ""
+// sameTargets reports whether both have the same destinations, in any order.
+func (d *delivery) sameTargets(other *delivery) bool {
+	return len(d.targets) == len(other.targets) && !slices.ContainsFunc(d.targets, func(t target) bool { return !slices.Contains(other.targets, t) })
 }
 
-// join puts the session into the delivery that has its destinations, or makes
-// one for it. What cannot be is refused, and leaves the others as they were.
+// same reports whether sessions of both are of one delivery. Who balances shares
+// copies by the order of the destinations.
+func (d *delivery) same(other *delivery) bool {
+	return d.treatment == other.treatment && d.sameTargets(other) && (d.balance == "" || slices.Equal(d.targets, other.targets))
+}
+
+// touches reports whether both must be on one tap bridge. RSPAN has none.
+func (d *delivery) touches(other *delivery) bool {
+	if d.rspan() {
+		return d.same(other)
+	}
+	return slices.ContainsFunc(d.targets, func(t target) bool { return slices.Contains(other.targets, t) })
+}
+
+// join puts the session into the delivery that has its destinations and its
+// treatment, or makes one for it, on the tap bridge of those with which it has
+// destinations in common. What cannot be is refused, and leaves the others as they
+// were.
 func (c *compiler) join(o *Outcome) *Refusal {
 	want := c.wants(o)
-	var same, touching *delivery
+	joined := &tap{}
+	var taken []*tap
+	merged := false
 	for _, d := range c.deliveries {
-		if slices.ContainsFunc(d.targets, func(t target) bool { return slices.Contains(want.targets, t) }) {
-			if touching = d; len(d.targets) == len(want.targets) && !slices.ContainsFunc(d.targets, func(t target) bool { return !slices.Contains(want.targets, t) }) {
-				same = d
+		if !d.touches(want) || slices.Contains(taken, d.tap) {
+			continue
+		}
+		taken = append(taken, d.tap)
+		for _, standing := range d.tap.deliveries {
+			copied := *standing
+			copied.tap = joined
+			if copied.same(want) {
+				copied.sessions = append(slices.Clone(copied.sessions), o)
+				copied.need = higher(copied.need, want.need)
+				merged = true
 			}
-			if want.rspan() && d.snaplen == want.snaplen {
-				break
-			}
+			joined.deliveries = append(joined.deliveries, &copied)
 		}
 	}
-	switch {
-	case want.rspan() && same != nil && same.snaplen != want.snaplen:
-		same = nil // the same VLAN on other bridges; see refuseDirect
-	case same != nil:
-		if refusal := c.differs(same, want); refusal != nil {
-			return refusal
-		}
-		if want.tier == TierDirect || same.tier == TierHub {
-			want.tier, want.raised, want.why = same.tier, same.raised, same.why
-		}
-		want.sessions = append(slices.Clone(same.sessions), o)
-	case touching != nil:
-		return laterTier(o.Name, "destinations", fmt.Sprintf("session %q shares some of the destinations and not all", touching.sessions[0].Name), "use the same destinations, or others")
+	if !merged {
+		want.tap = joined
+		joined.deliveries = append(joined.deliveries, want)
 	}
-	if want.tier == TierHub {
-		if refusal := c.raise(want); refusal != nil {
-			return refusal
-		}
-	} else if refusal := c.refuseDirect(want); refusal != nil {
+	joined.decide(o)
+	rest := slices.DeleteFunc(slices.Clone(c.deliveries), func(d *delivery) bool { return slices.Contains(taken, d.tap) })
+	if refusal := c.settle(joined, o, rest); refusal != nil {
 		return refusal
 	}
-	if same != nil {
-		*same = *want
-	} else {
-		c.deliveries = append(c.deliveries, want)
-	}
+	c.deliveries = append(rest, joined.deliveries...)
 	return nil
 }
 
-// laterTier refuses what only the flow tier can do.
-func laterTier(session, field, problem, remedy string) *Refusal {
-	return &Refusal{
-		Session: session, Field: field, Tier: TierFlow,
-		Problem: problem + ": that needs the flow tier, which this version of spanctl does not have",
-		Remedy:  remedy,
+// decide finds the tier that the tap's deliveries need together. The last to come
+// is o.
+func (t *tap) decide(o *Outcome) {
+	need := t.deliveries[0].need
+	for _, d := range t.deliveries[1:] {
+		need = higher(need, d.need)
 	}
+	if len(t.deliveries) > 1 && need.tier != TierFlow {
+		other := t.deliveries[0]
+		if slices.Contains(other.sessions, o) {
+			other = t.deliveries[1]
+		}
+		need.tier, need.by, need.field = TierFlow, o, "destinations"
+		need.why = fmt.Sprintf("it shares a destination with session %q, of which it asks for something else", other.sessions[0].Name)
+	}
+	t.tier, t.raised, t.why = need.tier, need.by, need.why
 }
 
-// differs finds a difference in treatment: of two mirrors with one output only
-// one is in force (OVS 3.1).
-func (c *compiler) differs(d, want *delivery) *Refusal {
-	refuse := func(field, theirs, ours string) *Refusal {
-		return laterTier(want.sessions[0].Name, field,
-			fmt.Sprintf("session %q already sends %s to the same destination and this session wants %s", d.sessions[0].Name, theirs, ours),
-			"use the same "+field+", or another destination")
+// settle gives the deliveries of a tap what their tier needs, or says why that
+// cannot be: o is at fault. The rest are the deliveries of other taps.
+func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
+	at := slices.IndexFunc(t.deliveries, func(d *delivery) bool { return slices.Contains(d.sessions, o) })
+	d := t.deliveries[at]
+	switch {
+	case t.tier == TierDirect:
+		return c.refuseDirect(d)
+	case d.rspan():
+		return &Refusal{
+			Session: o.Name, Field: d.need.field, Tier: TierFlow,
+			Problem: d.need.why + ": that needs a tap bridge, and copies into an RSPAN VLAN stay on the bridge of their source", Remedy: "leave it out, or send to a port or a tunnel",
+		}
+	case t.tier == TierFlow && !c.snap.Local:
+		return &Refusal{
+			Session: o.Name, Field: higher(d.need, need{field: "destinations"}).field, Tier: TierFlow,
+			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host",
+		}
 	}
-	if d.snaplen != want.snaplen {
-		return refuse("snaplen", snapText(d.snaplen), snapText(want.snaplen))
-	}
-	if d.strip != want.strip {
-		return refuse("strip_vlan", tagText(d.strip), tagText(want.strip))
-	}
-	return nil
+	return c.raise(t, o, rest)
 }

@@ -80,10 +80,7 @@ func Diff(current, desired []Row) []Change {
 	for _, have := range extra {
 		changes = append(changes, remove(have))
 	}
-	slices.SortStableFunc(changes, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
-	})
-	return changes
+	return Sort(changes)
 }
 
 // renamed reports whether two mirrors do the same under different names, so
@@ -119,8 +116,9 @@ func remove(have *Row) Change {
 // update returns one change, or none if the columns that want sets are equal.
 func update(have, want *Row) []Change {
 	c := Change{Action: Update, Table: want.Table, Bridge: want.Bridge, Name: want.Name, UUID: have.UUID, Sessions: want.Sessions, Tier: want.Tier, Columns: map[string]Delta{}}
+	whole := want.Table == TableFlow || want.Table == TableMeter // they are made anew
 	for col, v := range want.Columns {
-		if !slices.Equal(have.Columns[col], v) {
+		if whole && !sameColumns(have, want) || !slices.Equal(have.Columns[col], v) {
 			c.Columns[col] = Delta{Old: have.Columns[col], New: v}
 		}
 	}
@@ -134,6 +132,10 @@ func update(have, want *Row) []Change {
 		return nil
 	}
 	return []Change{c}
+}
+
+func sameColumns(have, want *Row) bool {
+	return maps.EqualFunc(have.Columns, want.Columns, func(a, b Value) bool { return slices.Equal(a, b) })
 }
 
 // Patch carries changes out on rows: it is what package ovs makes OVSDB do,
@@ -177,10 +179,18 @@ func (c *Change) from() string {
 	return c.Bridge
 }
 
-var tableOrder = map[Table]int{TableIntent: 0, TableBridge: 1, TablePort: 2, TableMirror: 3}
+var tableOrder = map[Table]int{TableIntent: 0, TableBridge: 1, TablePort: 2, TableMirror: 3, TableMeter: 4, TableFlow: 5}
 
 func compareRows(a, b *Row) int {
 	return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
+}
+
+// Sort puts changes in the order in which plans have them.
+func Sort(changes []Change) []Change {
+	slices.SortStableFunc(changes, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
+	})
+	return changes
 }
 
 func sortRows(rows []Row) {

@@ -15,6 +15,8 @@ type leak struct {
 	delivery *delivery // nil if it is one of sessions that cannot be compiled
 	sessions string
 	text     string // the tunnel's
+	tunnel   *tunnel
+	route    Route
 	// device is the port by which they leave, an internal one as a rule; -1 if the
 	// route is not known: then it may be any of the host's own ports on any of the
 	// delivery's bridges.
@@ -38,8 +40,9 @@ func (c *compiler) findLeaks() []leak {
 			if t.tunnel == nil {
 				continue
 			}
-			l := leak{d, d.sessions[0].Name, t.tunnel.text, -1}
+			l := leak{delivery: d, sessions: d.sessions[0].Name, text: t.tunnel.text, tunnel: t.tunnel, device: -1}
 			if route, known := c.route(t.tunnel); known {
+				l.route = route
 				add(l, route.Devices)
 			} else {
 				leaks = append(leaks, l)
@@ -57,11 +60,14 @@ func (c *compiler) findLeaks() []leak {
 				continue
 			}
 			iface := &port.Interfaces[0]
+			t := &tunnel{kind: iface.Type, options: iface.Options, pskFile: iface.ExternalIDs[KeyPSKFile]}
+			l := leak{sessions: bridge.ExternalIDs[KeySession], text: iface.Type + " " + iface.Options["remote_ip"], tunnel: t, device: -1}
 			devices := []string{iface.Egress}
 			if remote, err := netip.ParseAddr(iface.Options["remote_ip"]); err == nil {
-				devices = append(devices, c.snap.Routes[remote].Devices...)
+				t.remote, l.route = remote, c.snap.Routes[remote]
+				devices = append(devices, l.route.Devices...)
 			}
-			add(leak{nil, bridge.ExternalIDs[KeySession], iface.Type + " " + iface.Options["remote_ip"], -1}, devices)
+			add(l, devices)
 		}
 	}
 	return leaks
@@ -124,10 +130,12 @@ func (c *compiler) quiet(l leak, port int32) bool {
 
 // refuseLoops looks at each group on whose bridge a tunnel's packets can enter.
 // Mirrors of what is sent to a port would copy them, and so would mirrors of what
-// the port by which they leave sends. Where every other port is a source, what
-// they send is all there is, and is listed instead. Where it is not, the session
-// is refused if its copies go into a tunnel; copies that end in this host make no
-// loop. It reports whether a session was refused.
+// the port by which they leave sends. On a tap bridge with rules a guard drops
+// them, and where rules can be made a session whose copies go into a tunnel is
+// given them. Elsewhere, if every other port is a source, what they send is all
+// there is, and is listed instead. Where it is not, the session is refused if its
+// copies go into a tunnel; copies that end in this host make no loop. It reports
+// whether a session was refused, or is to be given rules.
 func (c *compiler) refuseLoops(groups []*group) bool {
 	leaks := c.findLeaks()
 	for _, g := range groups {
@@ -139,10 +147,16 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 			}
 			needed, why := c.listing(g, l, groups)
 			switch {
+			case g.delivery.tier == TierFlow && (needed || own(l)):
+				g.guards = append(g.guards, l)
+			case (needed || own(l) && c.hears(g)) && c.guards(g, l):
+				o := g.sessions[len(g.sessions)-1]
+				o.guarded = fmt.Sprintf("packets of the tunnel %s cross bridge %s, which it copies", l.text, c.snap.Bridges[g.bridge].Name)
+				return true
 			case !needed:
 			case why == "":
 				c.list(g, l)
-			case !slices.ContainsFunc(g.delivery.targets, func(t target) bool { return t.tunnel != nil }):
+			case !g.delivery.tunnels():
 				note := fmt.Sprintf("packets of the tunnel %s of session %s cross bridge %s and are copied too", l.text, l.sessions, c.snap.Bridges[g.bridge].Name)
 				g.again = append(g.again, note)
 				for _, o := range g.sessions {

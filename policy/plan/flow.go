@@ -7,7 +7,7 @@ type Flow struct {
 	Table    int
 	Priority int
 	// Match is the fields that a packet must have, separated by commas, ports by
-	// their numbers; Actions is what is then done, "drop" for nothing.
+	// their numbers, as NormalMatch gives it; Actions is what is then done, "drop" for nothing.
 	Match, Actions string
 	// Packets and Bytes are how many matched, since the rule is there.
 	Packets, Bytes uint64

@@ -11,6 +11,8 @@ type group struct {
 	sessions []*Outcome // of the delivery, those that copy here
 	// broken are standing mirrors whose selection goes on in the group's rows.
 	broken []*Mirror
+	// guards are the leaks whose packets rules drop.
+	guards []leak
 	// listed are the leaks against which what ports send is listed, again says whose
 	// packets are copied all the same.
 	listed []leak
@@ -85,7 +87,7 @@ func (c *compiler) group() (groups []*group, refused bool) {
 
 // groupOutputs reports whether the mirror sends to where the group does.
 func (c *compiler) groupOutputs(m *Mirror, g *group) bool {
-	if g.delivery.tier == TierHub {
+	if g.delivery.tier != TierDirect {
 		outer, _ := g.delivery.patch(c.snap.Bridges[g.bridge].Name)
 		return m.OutputPort == outer
 	}

@@ -142,12 +142,15 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 	row := emptyMirror(c.snap.Bridges[g.bridge].Name, mirrorName(sessions[0], vlans), sessions, g.delivery.tier, c.snap.MirrorFilter)
 	row.Columns[colSelectVLAN] = rangesValue(vlans.ranges)
 	row.Columns[colOutputVLAN] = intValue(g.delivery.direct().vlan)
-	if g.delivery.tier == TierHub {
+	if g.delivery.tier != TierDirect {
 		// Snaplen is for the tap bridge: to a patch port it sends nothing (OVS 3.1).
 		outer, _ := g.delivery.patch(row.Bridge)
 		row.Columns[colOutputPort] = Value{outer}
 	} else {
 		row.Columns[colSnaplen] = intValue(g.delivery.snaplen)
+		if g.delivery.include != "" {
+			row.Columns[colFilter] = Value{g.delivery.include}
+		}
 		if port := g.delivery.direct().port; port >= 0 {
 			row.Columns[colOutputPort] = Value{c.ports[port].Name}
 		}

@@ -47,6 +47,9 @@ type Outcome struct {
 	targets  []target
 	awaited  []string // by target; empty for those that are present
 	delivery *delivery
+	// guarded says why rules must keep a tunnel's packets out of the copies, empty
+	// if they need not.
+	guarded string
 	// listed are the bridges on which sources are listed by what they send alone,
 	// against feedback, silent the ports that are then no sources.
 	listed map[int32]bool

@@ -57,27 +57,34 @@ func Make(snap *Snapshot, intent Intent, now time.Time) *Plan {
 }
 
 // current returns the rows of a snapshot that plans may change: the stored
-// intent, our tap bridges, ports (but turns, see follow) and mirrors, and of the
-// foreign ports those that desired sets.
+// intent, our tap bridges with their rules, ports (but turns, see follow) and
+// mirrors, and of the foreign ports those that desired sets.
 func current(snap *Snapshot, desired []Row) []Row {
 	var rows []Row
 	for name, raw := range snap.Intent {
 		rows = append(rows, intentRow(name, raw))
+	}
+	stays := map[string]bool{} // tap bridges; with one that goes its rules go
+	for i := range desired {
+		stays[desired[i].Name] = stays[desired[i].Name] || desired[i].Table == TableBridge
 	}
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
 		if bridge.Managed() {
 			rows = append(rows, bridgeRow(bridge))
 		}
+		if stays[bridge.Name] {
+			rows = append(rows, ruleRows(bridge)...)
+		}
 		turn := findTurn(bridge)
 		for p := range bridge.Ports {
 			if port := &bridge.Ports[p]; port.Managed() && port != turn {
-				rows = append(rows, ownPortRow(bridge, port))
+				rows = append(rows, ownPortRow(snap, bridge, port))
 			}
 		}
 		for m := range bridge.Mirrors {
 			if bridge.Mirrors[m].Managed() {
-				rows = append(rows, mirrorRow(bridge, &bridge.Mirrors[m], snap.MirrorFilter))
+				rows = append(rows, mirrorRow(snap, bridge, &bridge.Mirrors[m]))
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,15 @@ func anyIntent(t *rapid.T) plan.Intent {
 			return s
 		}
 		session := &policy.Session{Snaplen: rapid.SampledFrom([]int{0, 0, 100}).Draw(t, "snaplen"), StripVLAN: rapid.Bool().Draw(t, "strip")}
+		if rapid.IntRange(0, 3).Draw(t, "treated") == 0 {
+			session.Exclude = []policy.Match{{Protocol: policy.ProtocolTCP, Port: policy.Ranges{{First: 7788, Last: rapid.Uint16Range(7788, 7799).Draw(t, "port")}}}}
+			session.Sample = policy.Sample{N: rapid.IntRange(1, 3).Draw(t, "sample")}
+			session.MaxRate = policy.Rate{Packets: rapid.Uint64Range(0, 2).Draw(t, "rate")}
+			session.Balance = rapid.SampledFrom([]policy.Balance{"", policy.BalanceFlow}).Draw(t, "balance")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "included") == 0 {
+			session.Include = []policy.Match{{EtherType: policy.EtherTypeIPv4, Dst: netip.MustParsePrefix("10.0.0.0/8")}}
+		}
 		for range rapid.IntRange(1, 3).Draw(t, "sources") {
 			session.Sources = append(session.Sources, selector())
 		}
@@ -220,6 +230,9 @@ func TestCopiesGoWhereTheyShould(t *testing.T) {
 					t.Fatalf("patch %s is not parked: %v, %v", patch.Name, patch.Columns, peer.Columns)
 				}
 				reached = ends[peer.Bridge]
+				if number := peer.Columns["interface.ofport_request"]; number != nil {
+					reached = ruledOutputs(d, peer.Bridge, number[0])
+				}
 			}
 			for _, port := range reached {
 				receives[port] = true
@@ -269,6 +282,12 @@ func TestCopiesGoWhereTheyShould(t *testing.T) {
 					}
 					remote := netip.MustParseAddr(strings.Fields(place.Name)[1])
 					route, known := snap.Routes[remote]
+					if patch, peer := tapped, at[strings.TrimPrefix(tapped.Columns["interface.options"][0], "peer=")]; patch.Tier == plan.TierFlow &&
+						slices.ContainsFunc(d.Rows, func(r plan.Row) bool {
+							return r.Table == plan.TableFlow && r.Bridge == peer.Bridge && strings.Contains(r.Name, "priority=400,in_port="+peer.Columns["interface.ofport_request"][0]+",") && strings.Contains(r.Name, remote.String())
+						}) {
+						continue // a guard drops them
+					}
 					crosses := known && crosses(snap, row.Bridge, route.Devices[0]) || !known && slices.Contains(row.Sessions, o.Name)
 					if crosses && sendsIntoTunnel(d, row) && (len(row.Columns["select_dst_port"]) > 0 || slices.Equal(row.Columns["select_all"], plan.Value{"true"}) || known && slices.Contains(row.Columns["select_src_port"], route.Devices[0])) {
 						t.Fatalf("mirror %s of bridge %s copies packets of %s again:\n%s", row.Name, row.Bridge, place.Name, renderPlan(plan.Make(snap, intent, noon)))
@@ -278,6 +297,30 @@ func TestCopiesGoWhereTheyShould(t *testing.T) {
 		}
 	})
 }
+
+// ruledOutputs are the ports to which rules send what enters a tap bridge by the port with the number.
+func ruledOutputs(d *plan.Desired, bridge, number string) plan.Value {
+	names := map[string]string{}
+	for i := range d.Rows {
+		if row := &d.Rows[i]; row.Table == plan.TablePort && row.Bridge == bridge {
+			names[first(row.Columns["interface.ofport_request"])] = row.Name
+		}
+	}
+	var outputs plan.Value
+	for i := range d.Rows {
+		row := &d.Rows[i]
+		if row.Table != plan.TableFlow || row.Bridge != bridge || !strings.Contains(row.Name+",", ",in_port="+number+",") {
+			continue
+		}
+		for _, m := range outputAction.FindAllStringSubmatch(row.Columns["actions"][0], -1) {
+			outputs = append(outputs, names[m[1]])
+		}
+	}
+	slices.Sort(outputs)
+	return slices.Compact(outputs)
+}
+
+var outputAction = regexp.MustCompile(`output(?::|\(port=)(\d+)`)
 
 // sendsIntoTunnel reports whether a session of the mirror has a tunnel.
 func sendsIntoTunnel(d *plan.Desired, row *plan.Row) bool {

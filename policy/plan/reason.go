@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -48,6 +49,10 @@ func explain(changes []Change, intent Intent, outcomes []*Outcome) {
 			c.Reason, c.Detail = explainRow(c, intent, byName)
 		case TableBridge, TableMirror:
 			c.Reason, c.Detail = explainRow(c, intent, byName)
+		case TableFlow, TableMeter:
+			if c.Reason, c.Detail = explainRow(c, intent, byName); c.foreign() {
+				c.Reason, c.Detail = ReasonDrift, "a rule that spanctl did not make"
+			}
 		}
 	}
 }
@@ -60,6 +65,17 @@ func explainIntent(c *Change) (Reason, string) {
 		return ReasonDeleted, "session deleted"
 	}
 	return ReasonChanged, "session changed"
+}
+
+// foreign reports whether the change is about a rule that spanctl did not make.
+func (c *Change) foreign() bool {
+	cookie := c.Columns[colCookie].Old
+	if c.Table != TableFlow || len(cookie) == 0 {
+		return false
+	}
+	n, err := strconv.ParseUint(cookie[0], 0, 64)
+	f := Flow{Cookie: n}
+	return err != nil || !f.ours()
 }
 
 // ours reports whether the row that changes is one that spanctl made.
@@ -104,6 +120,9 @@ func explainRow(c *Change, intent Intent, byName map[string]*Outcome) (Reason, s
 	if detail := tierChange(c, intent, byName); detail != "" {
 		return ReasonTier, detail
 	}
+	if c.Action == Create && (c.Table == TableFlow || c.Table == TableMeter) {
+		return ReasonMissing, "it is not there: ovs-vswitchd forgets rules when it ends"
+	}
 	if c.Action == Create {
 		return ReasonMissing, fmt.Sprintf("session %s wants it and it is not there", strings.Join(c.Sessions, ","))
 	}
@@ -141,7 +160,7 @@ func tierChange(c *Change, intent Intent, byName map[string]*Outcome) string {
 		if o == nil || o.delivery == nil {
 			continue
 		}
-		if raised := o.delivery.raised; c.Tier == TierHub && raised != nil && intent[raised.Name].changed() {
+		if raised := o.delivery.raised; c.Tier != TierDirect && raised != nil && intent[raised.Name].changed() {
 			return fmt.Sprintf("session %s needs the tap bridge: %s", raised.Name, o.delivery.why)
 		}
 		if out, ok := c.Columns[colOutputPort]; ok && o.delivery.tier == TierDirect && len(out.Old) > 0 && strings.HasPrefix(out.Old[0], "spanctl-") {

@@ -15,12 +15,15 @@ type Table string
 // The tables that plans write. TableIntent stands for the keys of
 // Open_vSwitch.external_ids that hold sessions, one row a session. A row of
 // TablePort describes the Port and its one Interface, whose columns are
-// prefixed "interface.".
+// prefixed "interface.". TableFlow and TableMeter are rules and meters of tap
+// bridges, which ovs-vswitchd has and OVSDB does not.
 const (
 	TableIntent Table = "session"
 	TableBridge Table = "Bridge"
 	TablePort   Table = "Port"
 	TableMirror Table = "Mirror"
+	TableFlow   Table = "Flow"
+	TableMeter  Table = "Meter"
 )
 
 // A Value is the content of a column as sorted text atoms: a scalar is one
@@ -47,11 +50,11 @@ type rowKey struct {
 	bridge, name string
 }
 
-// key is what makes the row the same one before and after. Mirrors are known
-// by their bridge and name. The names of Ports and Bridges are unique, and a Port
+// key is what makes the row the same one before and after. Mirrors, rules and
+// meters are known by their bridge and name. The names of Ports and Bridges are unique, and a Port
 // may move: its bridge is one of its columns.
 func (r *Row) key() rowKey {
-	if r.Table == TableMirror {
+	if r.Table == TableMirror || r.Table == TableFlow || r.Table == TableMeter {
 		return rowKey{r.Table, r.Bridge, r.Name}
 	}
 	return rowKey{r.Table, "", r.Name}
@@ -83,6 +86,12 @@ const (
 	colOptions    = "interface.options"
 	colIfaceIDs   = "interface.external_ids"
 	colOFPort     = "interface.ofport"
+	colRequest    = "interface.ofport_request"
+	// Of rules and meters.
+	colActions = "actions"
+	colCookie  = "cookie"
+	colRate    = "rate"
+	colBurst   = "burst"
 )
 
 func boolValue(b bool) Value { return Value{strconv.FormatBool(b)} }
@@ -146,14 +155,16 @@ func emptyMirror(bridge, name string, sessions []string, tier Tier, filter bool)
 }
 
 // mirrorRow is an existing Mirror as a Row.
-func mirrorRow(bridge *Bridge, m *Mirror, filter bool) Row {
+func mirrorRow(snap *Snapshot, bridge *Bridge, m *Mirror) Row {
 	outputVLAN := 0
 	if m.OutputVLAN != nil {
 		outputVLAN = *m.OutputVLAN
 	}
 	tier := TierDirect
-	if bridge.Managed() || strings.HasPrefix(m.OutputPort, "spanctl-") {
-		tier = TierHub
+	if out := bridge.Port(m.OutputPort); bridge.Managed() {
+		tier = tapTier(bridge)
+	} else if out != nil && out.Managed() {
+		tier = snap.portTier(bridge, out)
 	}
 	row := Row{
 		Table: TableMirror, Bridge: bridge.Name, Name: m.Name, UUID: m.UUID,
@@ -169,7 +180,7 @@ func mirrorRow(bridge *Bridge, m *Mirror, filter bool) Row {
 			colIDs:        idsValue(m.ExternalIDs),
 		},
 	}
-	if filter {
+	if snap.MirrorFilter {
 		row.Columns[colFilter] = textValue(m.Filter)
 	}
 	return row
@@ -187,15 +198,19 @@ func borrowedRow(bridge string, p *Port) Row {
 	}
 	if len(p.Interfaces) == 1 {
 		row.Columns[colOFPort] = intValue(p.Interfaces[0].OFPort)
+		row.Columns[colRequest] = intValue(p.Interfaces[0].OFPortRequest)
 	}
 	return row
 }
 
 // ownPortRow is an existing Port of ours as a Row.
-func ownPortRow(bridge *Bridge, p *Port) Row {
+func ownPortRow(snap *Snapshot, bridge *Bridge, p *Port) Row {
 	row := borrowedRow(bridge.Name, p)
 	delete(row.Columns, colOFPort) // of ours it does not matter
-	row.Sessions, row.Tier = splitNames(p.ExternalIDs[KeySession]), TierHub
+	if len(row.Columns[colRequest]) == 0 {
+		delete(row.Columns, colRequest)
+	}
+	row.Sessions, row.Tier = splitNames(p.ExternalIDs[KeySession]), snap.portTier(bridge, p)
 	row.Columns[colTrunks] = rangesValue(p.Trunks)
 	row.Columns[colProtected] = boolValue(p.Protected)
 	row.Columns[colOther] = keysValue(p.OtherConfig, keyRSTP, keySTP)
@@ -212,7 +227,7 @@ func ownPortRow(bridge *Bridge, p *Port) Row {
 func bridgeRow(bridge *Bridge) Row {
 	return Row{
 		Table: TableBridge, Name: bridge.Name, UUID: bridge.UUID,
-		Sessions: splitNames(bridge.ExternalIDs[KeySession]), Tier: TierHub,
+		Sessions: splitNames(bridge.ExternalIDs[KeySession]), Tier: tapTier(bridge),
 		Columns: map[string]Value{
 			colDatapath:   textValue(bridge.Datapath),
 			colFailMode:   textValue(bridge.FailMode),
@@ -222,6 +237,28 @@ func bridgeRow(bridge *Bridge) Row {
 		},
 	}
 }
+
+// tapTier is the tier of a tap bridge that is there.
+func tapTier(bridge *Bridge) Tier {
+	if bridge.Ruled() {
+		return TierFlow
+	}
+	return TierHub
+}
+
+// portTier is the tier of a port of ours: that of the tap bridge that it is on, or
+// to which it is a patch.
+func (s *Snapshot) portTier(bridge *Bridge, p *Port) Tier {
+	if !bridge.Managed() && len(p.Interfaces) == 1 {
+		if peer, _ := s.portAnywhere(p.Interfaces[0].Options["peer"]); peer != nil {
+			bridge = peer
+		}
+	}
+	return tapTier(bridge)
+}
+
+// Ruled reports whether the bridge is a tap bridge with rules.
+func (b *Bridge) Ruled() bool { return b.Managed() && b.FailMode == failSecure }
 
 // mapValue returns a map's pairs, sorted.
 func mapValue(m map[string]string) Value {

@@ -72,6 +72,9 @@ type Route struct {
 	Devices []string
 	// MTU is the device's or the route's own, 0 if unknown.
 	MTU int
+	// NextHop is the router, zero if the address is on the link; Source the host's
+	// own address that it uses, zero if unknown.
+	NextHop, Source netip.Addr
 }
 
 // A Bridge is a Bridge row with its Ports (sorted by name) and its Mirrors
@@ -117,12 +120,14 @@ type Interface struct {
 	// Driver is status:driver_name, empty where the datapath gives none.
 	Driver string
 	// OFPort is 0 while unknown and -1 where the interface could not be added.
-	OFPort    int
-	MACInUse  string
-	MTU       int // 0 while unknown
-	Error     string
-	LinkState string
-	Options   map[string]string
+	OFPort int
+	// OFPortRequest is the number that is asked for, 0 if none is.
+	OFPortRequest int
+	MACInUse      string
+	MTU           int // 0 while unknown
+	Error         string
+	LinkState     string
+	Options       map[string]string
 	// Egress is status:tunnel_egress_iface, the device by which a tunnel's
 	// packets leave; Carrier is status:tunnel_egress_iface_carrier. Both are
 	// empty while ovs-vswitchd has not written them.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -49,55 +50,70 @@ func shortName(texts ...string) string {
 }
 
 // sink names the port of a tap bridge that every copy is flooded to.
-func (d *delivery) sink() string { return d.name + "s" }
+func (t *tap) sink() string { return t.name + "s" }
 
-// patch names the ends of the patch between a source bridge and a tap bridge.
+// patch names the ends of the patch between a source bridge and the tap bridge.
+// Where there are rules each delivery has its own, known by a session and its
+// destinations: its rules may change under it, its destinations do not.
 func (d *delivery) patch(bridge string) (outer, inner string) {
-	name := shortName("patch", d.name, bridge)
+	texts := []string{"patch", d.name, bridge}
+	if d.tier == TierFlow {
+		first := slices.MinFunc(d.sessions, func(a, b *Outcome) int { return cmp.Compare(a.Name, b.Name) })
+		texts = append(append(texts, first.Name), destinationTexts(first)...)
+	}
+	name := shortName(texts...)
 	return name, name + "h"
 }
 
-// tapRows are the rows of the delivery's tap bridge: the bridge, a patch pair
-// for each source bridge, tunnels, and a mirror for each destination. Borrowed
-// ports are for portRows.
-func (c *compiler) tapRows(d *delivery, groups []*group) []Row {
+// tapRows are the rows of a tap bridge: the bridge, a patch pair for each source
+// bridge, tunnels, and a mirror or rules for each destination. Borrowed ports are
+// for portRows.
+func (c *compiler) tapRows(t *tap, groups []*group) []Row {
 	var names []string
-	for _, o := range d.sessions {
-		names = append(names, o.Name)
-	}
-	for _, g := range groups {
-		if g.delivery == d && len(g.rows) > 0 {
-			names = append(names, g.rows[0].Sessions...) // broken ones too
+	for _, d := range t.deliveries {
+		for _, o := range d.sessions {
+			names = append(names, o.Name)
 		}
 	}
-	if tap := c.snap.Bridge(d.name); tap != nil {
-		for m := range tap.Mirrors {
-			names = append(names, c.brokenSessions(&tap.Mirrors[m])...)
+	groups = slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return g.delivery.tap != t || len(g.rows) == 0 })
+	for _, g := range groups {
+		names = append(names, g.rows[0].Sessions...) // broken ones too
+	}
+	if bridge := c.snap.Bridge(t.name); bridge != nil {
+		for m := range bridge.Mirrors {
+			names = append(names, c.brokenSessions(&bridge.Mirrors[m])...)
+		}
+		for p := range bridge.Ports {
+			names = append(names, c.brokenAmong(splitNames(bridge.Ports[p].ExternalIDs[KeySession]))...)
 		}
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	rows := []Row{{
-		Table: TableBridge, Name: d.name, Sessions: names, Tier: TierHub,
-		Columns: map[string]Value{
-			colDatapath:   textValue(d.datapath),
-			colFailMode:   {"standalone"},
-			colFloodVLANs: rangesValue(policy.Ranges{{First: 0, Last: maxVLAN}}),
-			colOther:      {keyForwardBPDU + "=true"},
-			colIDs:        managedIDs(names),
-		},
-	}}
-	rows = append(rows, patchEnd(d.name, d.sink(), d.sink()+"-", nil, false, names))
+	row := Row{
+		Table: TableBridge, Name: t.name, Sessions: names, Tier: t.tier,
+		Columns: map[string]Value{colDatapath: textValue(t.datapath), colIDs: managedIDs(names)},
+	}
+	if t.tier == TierFlow {
+		row.Columns[colFailMode] = Value{failSecure}
+		return append([]Row{row}, c.ruledRows(t, groups, names)...)
+	}
+	row.Columns[colFailMode] = Value{"standalone"}
+	row.Columns[colFloodVLANs] = rangesValue(policy.Ranges{{First: 0, Last: maxVLAN}})
+	row.Columns[colOther] = Value{keyForwardBPDU + "=true"}
+	return append([]Row{row}, c.hubRows(t.deliveries[0], groups, names)...)
+}
+
+// hubRows are what is on a mirror hub.
+func (c *compiler) hubRows(d *delivery, groups []*group, names []string) []Row {
+	rows := []Row{patchEnd(d, d.name, d.sink(), d.sink()+"-", nil, false, names)}
 	for _, g := range groups {
-		if g.delivery == d && len(g.rows) > 0 {
-			rows = append(rows, patchRows(d, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions)...)
-		}
+		rows = append(rows, patchRows(d, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions)...)
 	}
 	for _, t := range d.targets {
 		output := ""
 		switch {
 		case t.tunnel != nil:
-			rows = append(rows, t.tunnel.row(d, names))
+			rows = append(rows, t.tunnel.row(d.tap, names, d.strip))
 			output = t.tunnel.name
 		case t.port >= 0:
 			output = c.ports[t.port].Name
@@ -122,14 +138,14 @@ func (c *compiler) tapMirror(d *delivery, output string, sessions []string) Row 
 func patchRows(d *delivery, bridge string, sessions []string) []Row {
 	outer, inner := d.patch(bridge)
 	return []Row{
-		patchEnd(bridge, outer, inner, policy.Ranges{{First: maxVLAN, Last: maxVLAN}}, false, sessions),
-		patchEnd(d.name, inner, outer, policy.Ranges{{First: 0, Last: maxVLAN - 1}}, true, sessions),
+		patchEnd(d, bridge, outer, inner, policy.Ranges{{First: maxVLAN, Last: maxVLAN}}, false, sessions),
+		patchEnd(d, d.name, inner, outer, policy.Ranges{{First: 0, Last: maxVLAN - 1}}, true, sessions),
 	}
 }
 
-func patchEnd(bridge, name, peer string, trunks policy.Ranges, protected bool, sessions []string) Row {
+func patchEnd(d *delivery, bridge, name, peer string, trunks policy.Ranges, protected bool, sessions []string) Row {
 	return Row{
-		Table: TablePort, Bridge: bridge, Name: name, Sessions: sessions, Tier: TierHub,
+		Table: TablePort, Bridge: bridge, Name: name, Sessions: sessions, Tier: d.tier,
 		Columns: map[string]Value{
 			colType: {"patch"}, colOptions: {"peer=" + peer}, colVLANMode: {"trunk"}, colTrunks: rangesValue(trunks),
 			colProtected: boolValue(protected), colOther: noSpanningTree(), colIDs: managedIDs(sessions), colIfaceIDs: nil,

@@ -1,9 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
-
-	"spanctl/policy"
+	"strings"
 )
 
 // A Tier is how much machinery a session needs; see architecture.md.
@@ -17,36 +17,76 @@ const (
 	TierFlow   Tier = "flow"
 )
 
-// A need is a policy field that neither mirrors nor the hub can express.
-type need struct{ field, why string }
+var tierOrder = map[Tier]int{TierDirect: 0, TierHub: 1, TierFlow: 2}
 
-// needs lists the fields of a session that call for the flow tier.
-func needs(s *policy.Session) []need {
-	var list []need
-	add := func(present bool, field, why string) {
-		if present {
-			list = append(list, need{field, why})
-		}
-	}
-	add(len(s.Include) > 0, "include", "choosing packets by their headers")
-	add(len(s.Exclude) > 0, "exclude", "leaving packets out by their headers")
-	add(s.Balance != "", "balance", "sharing copies between destinations")
-	add(s.Sample.N > 1, "sample", "keeping one connection in N")
-	add(!s.MaxRate.IsZero(), "max_rate", "limiting the rate of copies")
-	add(s.Snaplen > 0 && slices.ContainsFunc(s.Destinations, func(d policy.Destination) bool { return isTunnel(&d) }), "snaplen",
-		"cutting copies before a tunnel wraps them")
-	return list
+// A need is the tier that a session calls for, and why it does not do with less:
+// by which field, in words.
+type need struct {
+	tier       Tier
+	by         *Outcome
+	field, why string
 }
 
-// refuseNeeds turns needs into refusals: this version does not compile the flow
-// tier.
-func refuseNeeds(name string, list []need) []*Refusal {
-	refusals := make([]*Refusal, len(list))
-	for i, n := range list {
-		refusals[i] = &Refusal{
-			Session: name, Field: n.field, Tier: TierFlow,
-			Problem: n.why + " needs the flow tier, which this version of spanctl does not have", Remedy: "leave it out",
+// higher is the need of the higher tier, the first if they are the same.
+func higher(a, b need) need {
+	if tierOrder[b.tier] > tierOrder[a.tier] {
+		return b
+	}
+	return a
+}
+
+// needOf is what the only session of a delivery needs.
+func (c *compiler) needOf(d *delivery) need {
+	o := d.sessions[0]
+	tap := ""
+	if !d.rspan() {
+		tap = c.needsTap(o)
+	}
+	filtered := c.snap.MirrorFilter && tap == "" && d.filter() != ""
+	for _, field := range []struct {
+		present    bool
+		field, why string
+	}{
+		{d.include != "" && !filtered, "include", "it chooses packets by their headers"},
+		{d.exclude != "", "exclude", "it leaves packets out by their headers"},
+		{d.balance != "", "balance", "its destinations share the copies"},
+		{d.sample > 1, "sample", "it keeps one connection in N"},
+		{!d.rate.IsZero(), "max_rate", "it limits the rate of copies"},
+		{d.snaplen > 0 && slices.ContainsFunc(d.targets, func(t target) bool { return t.tunnel != nil }), "snaplen", "it cuts copies before a tunnel wraps them"},
+		{o.guarded != "", "destinations", o.guarded},
+	} {
+		if field.present {
+			return need{TierFlow, o, field.field, field.why}
 		}
 	}
-	return refusals
+	if tap != "" {
+		return need{TierHub, o, "destinations", tap}
+	}
+	return need{tier: TierDirect}
+}
+
+// filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if
+// it is all that the delivery asks for; else nothing.
+func (d *delivery) filter() string {
+	if strings.Contains(d.include, "\n") || d.treatment != (treatment{include: d.include, snaplen: d.snaplen, strip: d.strip}) {
+		return ""
+	}
+	return d.include
+}
+
+// needsTap says why a session needs a tap bridge, nothing if it does not.
+func (c *compiler) needsTap(o *Outcome) string {
+	if len(o.targets) > 1 {
+		return "it has several destinations"
+	}
+	t := o.targets[0]
+	if t.tunnel != nil {
+		return "its destination is a tunnel"
+	}
+	for _, b := range c.bridgesOf(o) {
+		if t.port >= 0 && b != c.bridge[t.port] {
+			return fmt.Sprintf("it copies ports of bridge %s to port %s of bridge %s", c.snap.Bridges[b].Name, c.ports[t.port].Name, c.snap.Bridges[c.bridge[t.port]].Name)
+		}
+	}
+	return ""
 }

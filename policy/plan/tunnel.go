@@ -141,10 +141,7 @@ func tunnelIdentity(kind string, options map[string]string) string {
 	default:
 		return ""
 	}
-	port := map[string]string{"vxlan": "4789", "geneve": "6081"}[kind]
-	if p := options["dst_port"]; p != "" {
-		port = p
-	}
+	port := udpPort(kind, options)
 	key := options["key"]
 	if n, err := strconv.ParseUint(key, 0, 64); err == nil || key == "" { // as OVS reads it
 		key = strconv.FormatUint(n, 10)
@@ -156,6 +153,14 @@ func tunnelIdentity(kind string, options map[string]string) string {
 		}
 	}
 	return strings.Join([]string{kind, port, ends[0], ends[1], key}, "|")
+}
+
+// udpPort is the UDP port of a tunnel's packets, empty if they are not UDP.
+func udpPort(kind string, options map[string]string) string {
+	if p := options["dst_port"]; p != "" {
+		return p
+	}
+	return map[string]string{"vxlan": "4789", "geneve": "6081"}[kind]
 }
 
 // refuseKind says what Open vSwitch cannot do, wherever the tunnel leads.
@@ -197,19 +202,19 @@ func (c *compiler) refuseTunnel(t *tunnel, tap, datapath string) (field, problem
 }
 
 // row is the Port that the tunnel is on a tap bridge.
-func (t *tunnel) row(d *delivery, sessions []string) Row {
+func (t *tunnel) row(on *tap, sessions []string, strip bool) Row {
 	options := mapValue(t.options)
 	if t.pskFile != "" {
 		options = mapValue(withSecret(t.options))
 	}
 	row := Row{
-		Table: TablePort, Bridge: d.name, Name: t.name, Sessions: sessions, Tier: TierHub,
+		Table: TablePort, Bridge: on.name, Name: t.name, Sessions: sessions, Tier: on.tier,
 		Columns: map[string]Value{
 			colType: {t.kind}, colOptions: options, colVLANMode: nil,
 			colTrunks: nil, colProtected: boolValue(false), colOther: noSpanningTree(), colIDs: managedIDs(sessions), colIfaceIDs: nil,
 		},
 	}
-	if d.strip {
+	if strip {
 		row.Columns[colVLANMode] = Value{modeFor(true)}
 	}
 	if t.pskFile != "" {

@@ -23,7 +23,7 @@ func (c *compiler) rspanReceivers(g *group) []string {
 
 // tapWarnings say what a tap bridge means for others.
 func (c *compiler) tapWarnings(d *delivery) []string {
-	if d.tier != TierHub {
+	if d.tier == TierDirect {
 		return nil
 	}
 	var list []string

@@ -1,0 +1,52 @@
+package ovs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"spanctl/ovs/openflow"
+	"spanctl/policy/plan"
+)
+
+// ErrOpenFlow indicates that ovs-vswitchd did not take rules: it cannot be reached,
+// or refuses them. Nothing was changed.
+var ErrOpenFlow = errors.New("no OpenFlow")
+
+// openFlow is the switch of the database's host.
+func (c *Conn) openFlow() (*openflow.Switch, error) {
+	dir, err := c.rundir()
+	if err != nil {
+		return nil, err
+	}
+	return openflow.At(dir), nil
+}
+
+// setRules changes rules and meters.
+func (c *Conn) setRules(ctx context.Context, r plan.Rules) error {
+	s, err := c.openFlow()
+	if err == nil {
+		err = s.Apply(ctx, r)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOpenFlow, err)
+	}
+	return nil
+}
+
+// readRules adds to the snapshot the rules of the tap bridges that have some.
+func (c *Conn) readRules(ctx context.Context, snap *plan.Snapshot) {
+	s, err := c.openFlow()
+	for b := range snap.Bridges {
+		bridge := &snap.Bridges[b]
+		if !bridge.Ruled() {
+			continue
+		}
+		if err == nil {
+			bridge.Flows, bridge.Meters, err = s.Read(ctx, bridge.Name)
+		}
+		if err != nil {
+			bridge.FlowsError = err.Error()
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"spanctl/policy"
+)
+
+// guards reports whether rules can keep the leak's packets out of the group's
+// copies, which go into a tunnel: where there is OpenFlow, and in the userspace
+// datapath where it is known for whom ovs-vswitchd itself asks by ARP.
+func (c *compiler) guards(g *group, l leak) bool {
+	return g.delivery.tunnels() && c.snap.Local && (l.device >= 0 || datapathOf(&c.snap.Bridges[g.bridge]) != "netdev")
+}
+
+func (d *delivery) tunnels() bool {
+	return slices.ContainsFunc(d.targets, func(t target) bool { return t.tunnel != nil })
+}
+
+// hears reports whether the group copies what comes from outside this host: there
+// the far end of a tunnel may itself be a host that sends its copies here, and what
+// both copy of each other would have no end.
+func (c *compiler) hears(g *group) bool {
+	list, every := c.merge(g)
+	return every.from != nil || slices.ContainsFunc(list, func(s source) bool {
+		return s.from != nil && (c.roles[s.port] == policy.RoleUplink || c.roles[s.port] == roleUnknown)
+	})
+}
+
+// guardMatches are the packets that must not be copied to the group's
+// destinations: those of the tunnels that cross its bridge, in both directions,
+// what the host asks to find their far ends, and what these answer if nobody
+// listens there.
+func guardMatches(g *group) []string {
+	var list []string
+	for _, l := range g.guards {
+		list = append(list, l.tunnel.guard(l.route)...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func (t *tunnel) guard(route Route) []string {
+	if !t.remote.IsValid() {
+		return nil
+	}
+	ip, suffix, from, to := "ip", "", "nw_src", "nw_dst"
+	answers := []string{"icmp,icmp_type=3"} // unreachable
+	if t.remote.Is6() {
+		ip, suffix, from, to = "ipv6", "6", "ipv6_src", "ipv6_dst"
+		answers = []string{"icmp6,icmp_type=1", "icmp6,icmp_type=4"} // unreachable, and a next header that is not known
+	}
+	var kinds []string
+	switch t.kind {
+	case "vxlan", "geneve":
+		port := udpPort(t.kind, t.options)
+		kinds = []string{"udp" + suffix + ",tp_dst=" + port, "udp" + suffix + ",nw_frag=yes"}
+	default:
+		kinds = []string{ip + ",nw_proto=47"}
+	}
+	if t.pskFile != "" { // ESP, by itself or in UDP
+		kinds = append(kinds, ip+",nw_proto=50", "udp"+suffix+",tp_dst=4500", "udp"+suffix+",nw_frag=yes")
+	}
+	var list []string
+	for _, kind := range kinds {
+		list = append(list, fmt.Sprintf("%s,%s=%s", kind, to, t.remote), fmt.Sprintf("%s,%s=%s", kind, from, t.remote))
+	}
+	for _, answer := range answers {
+		list = append(list, fmt.Sprintf("%s,%s=%s", answer, from, t.remote))
+	}
+	return append(list, route.asks(t.remote)...)
+}
+
+// asks are the questions by which the host finds the link-layer address of the next
+// hop to the remote.
+func (r Route) asks(remote netip.Addr) []string {
+	hop := remote
+	if r.NextHop.IsValid() {
+		hop = r.NextHop
+	}
+	if hop.Is6() {
+		return []string{fmt.Sprintf("icmp6,icmp_type=135,nd_target=%s", hop)}
+	}
+	match := fmt.Sprintf("arp,arp_op=1,arp_tpa=%s", hop)
+	if r.Source.IsValid() {
+		match += ",arp_spa=" + r.Source.String()
+	}
+	return []string{match}
+}
