@@ -25,9 +25,9 @@ type tap struct {
 	tier Tier
 	// name is the bridge's, datapath its datapath_type.
 	name, datapath string
-	// raised is the session that made it this tier, and why.
+	// raised is the session that made it this tier, by which field and why.
 	raised     *Outcome
-	why        string
+	field, why string
 	deliveries []*delivery
 }
 
@@ -138,7 +138,7 @@ func (t *tap) decide(o *Outcome) {
 		need.tier, need.by, need.field = TierFlow, o, "destinations"
 		need.why = fmt.Sprintf("it shares a destination with session %q, of which it asks for something else", other.sessions[0].Name)
 	}
-	t.tier, t.raised, t.why = need.tier, need.by, need.why
+	t.tier, t.raised, t.field, t.why = need.tier, need.by, need.field, need.why
 }
 
 // settle gives the deliveries of a tap what their tier needs, or says why that
@@ -156,7 +156,7 @@ func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
 		}
 	case t.tier == TierFlow && !c.snap.Local:
 		return &Refusal{
-			Session: o.Name, Field: higher(d.need, need{field: "destinations"}).field, Tier: TierFlow,
+			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host",
 		}
 	}
