@@ -149,6 +149,8 @@ type jsonHealth struct {
 	Notes    []string     `json:"notes"`
 	Mirrors  []jsonMirror `json:"mirrors"`
 	Places   []jsonPlace  `json:"destinations"`
+	LeftOut  *uint64      `json:"left_out,omitempty"`
+	OverRate *uint64      `json:"over_rate,omitempty"`
 }
 
 // jsonPlace is one destination; what is null or left out is unknown.
@@ -196,6 +198,7 @@ func newJSONHealth(health []plan.Health) []jsonHealth {
 		doc := jsonHealth{
 			jsonSession: newJSONSession(h.Outcome), Missing: h.Missing, Copied: h.Copied,
 			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Notes: append([]string{}, h.Notes...), Mirrors: []jsonMirror{}, Places: []jsonPlace{},
+			LeftOut: h.LeftOut, OverRate: h.OverRate,
 		}
 		for p := range h.Places {
 			doc.Places = append(doc.Places, newJSONPlace(&h.Places[p]))

@@ -299,6 +299,12 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 				fmt.Fprintf(b, "  mirror %s%s: %s, %s\n", m.Name, of, count(int(m.Counters.Packets), "copy", "copies"), count(int(m.Counters.Bytes), "byte"))
 			}
 		}
+		if h.LeftOut != nil {
+			fmt.Fprintf(b, "  left out: %s\n", count(int(*h.LeftOut), "packet"))
+		}
+		if h.OverRate != nil {
+			fmt.Fprintf(b, "  over %s, not sent: %s\n", o.Session.MaxRate, count(int(*h.OverRate), "copy", "copies"))
+		}
 		for _, note := range h.Notes {
 			fmt.Fprintf(b, "  %s\n", note)
 		}

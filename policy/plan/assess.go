@@ -46,6 +46,9 @@ type Health struct {
 	// copies at each of the Outcome's Places.
 	Mirrors []MirrorHealth
 	Places  []PlaceHealth
+	// LeftOut are packets that exclude left out, OverRate those that were over
+	// max_rate, since ovs-vswitchd has the rules; nil is unknown, or none was asked for.
+	LeftOut, OverRate *uint64
 	// Missing tells whether something present and wanted is not copied, or
 	// something is copied that should no longer be.
 	Missing bool
@@ -74,6 +77,7 @@ func Assess(p *Plan, readings *Readings) []Health {
 			h.sources(p, mirrors)
 			h.places(p.Base, readings)
 			h.silent()
+			h.ruled(p.Base)
 			h.pending(p)
 			if len(h.Problems) > 0 {
 				h.State = StateDegraded
@@ -143,19 +147,13 @@ func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 		port, at := o.index.ports[s.port], o.index.bridge[s.port]
 		bridge := &o.index.snap.Bridges[at]
 		copied := func(want *vlanSet, side func(*Mirror) []string) bool {
-			if want == nil {
-				return true
-			}
-			for _, m := range mirrors {
-				if !slices.ContainsFunc(bridge.Mirrors, func(on Mirror) bool { return on.UUID == m.UUID }) || !o.reaches(m, bridge.Name) {
-					continue
-				}
-				_, listed := slices.BinarySearch(side(m), port.Name)
-				if (m.SelectAll || listed) && overlaps(m, want) {
-					return true
-				}
-			}
-			return false
+			return want == nil || !slices.ContainsFunc(o.deliveries, func(d *delivery) bool {
+				return !slices.ContainsFunc(mirrors, func(m *Mirror) bool {
+					_, listed := slices.BinarySearch(side(m), port.Name)
+					return (m.SelectAll || listed) && overlaps(m, want) && d.reachedBy(m, bridge.Name, o) &&
+						slices.ContainsFunc(bridge.Mirrors, func(on Mirror) bool { return on.UUID == m.UUID })
+				})
+			})
 		}
 		if o.listed[at] {
 			s.to = nil // what others send it is copied as theirs
@@ -178,8 +176,8 @@ func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 // delivers reports whether what reaches the session's tap bridge, if it has one,
 // goes on to at least one destination.
 func (o *Outcome) delivers(p *Plan) bool {
-	tap := o.index.snap.Bridge(o.delivery.name)
-	switch o.delivery.tier {
+	tap := o.index.snap.Bridge(o.tap.name)
+	switch o.tap.tier {
 	case TierDirect:
 		return true
 	case TierFlow:
@@ -192,14 +190,14 @@ func (o *Outcome) delivers(p *Plan) bool {
 	})
 }
 
-// reaches reports whether a mirror of the bridge sends to the session's
-// destination, or to its tap bridge.
-func (o *Outcome) reaches(m *Mirror, bridge string) bool {
-	if o.delivery.tier != TierDirect {
-		outer, _ := o.delivery.patch(bridge)
+// reachedBy reports whether a mirror of the bridge sends to the delivery's
+// destination, or to its patch; o is a session of it.
+func (d *delivery) reachedBy(m *Mirror, bridge string, o *Outcome) bool {
+	if d.tier != TierDirect {
+		outer, _ := d.patch(bridge)
 		return m.OutputPort == outer
 	}
-	if t := o.delivery.direct(); t.rspan() {
+	if t := d.direct(); t.rspan() {
 		return m.OutputPort == "" && m.OutputVLAN != nil && *m.OutputVLAN == t.vlan
 	}
 	return m.OutputPort == o.Places[0].Port

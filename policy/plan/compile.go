@@ -122,6 +122,7 @@ func (c *compiler) findTargets() {
 		if o.State != StateActive {
 			continue
 		}
+		o.treatment = treatmentOf(o.Session)
 		present := 0
 		for i := range o.Session.Destinations {
 			t, awaited, refusal := c.locate(o.Name, i, &o.Session.Destinations[i])
@@ -189,9 +190,14 @@ func (c *compiler) findSources() {
 func (c *compiler) conclude() {
 	for _, d := range c.deliveries {
 		for _, o := range d.sessions {
-			o.Tier, o.Destination, o.delivery = d.tier, labels(o.Places), d
+			o.Tier, o.Destination, o.tap = d.tier, labels(o.Places), d.tap
+			if d.present() {
+				o.deliveries = append(o.deliveries, d)
+			}
 			for i, t := range o.targets {
-				o.Places[i].Narrow = c.narrow(d, t, everySource)
+				if slices.Contains(d.targets, t) {
+					o.Places[i].Narrow = c.narrow(d, t, everySource)
+				}
 			}
 			if d.tier != TierDirect {
 				o.Bridge = d.name

@@ -8,19 +8,18 @@ import (
 	"spanctl/policy"
 )
 
-// A delivery is the sessions that have the same destinations and ask for the
-// same treatment. They share mirrors, so that a packet that several of them
-// select is copied once, and on a tap bridge patches and rules.
+// A delivery is destinations that the same sessions have, with the same treatment.
+// These sessions share mirrors, so that a packet that several of them select is
+// copied once, and on a tap bridge patches and rules.
 type delivery struct {
 	*tap
 	targets []target
 	treatment
 	sessions []*Outcome
-	need     need
 }
 
-// A tap is a tap bridge, or in the direct tier nothing: the deliveries that are
-// on it because they have destinations in common.
+// A tap is a tap bridge, or in the direct tier nothing: the sessions that are on it
+// because they have destinations in common.
 type tap struct {
 	tier Tier
 	// name is the bridge's, datapath its datapath_type.
@@ -28,6 +27,7 @@ type tap struct {
 	// raised is the session that made it this tier, by which field and why.
 	raised     *Outcome
 	field, why string
+	sessions   []*Outcome
 	deliveries []*delivery
 }
 
@@ -43,79 +43,57 @@ type treatment struct {
 }
 
 func treatmentOf(s *policy.Session) treatment {
-	return treatment{
+	t := treatment{
 		include: strings.Join(allMatches(s.Include), "\n"), exclude: strings.Join(allMatches(s.Exclude), "\n"),
 		balance: s.Balance, sample: s.Sample.N, snaplen: s.Snaplen, strip: s.StripVLAN, rate: s.MaxRate,
 	}
-}
-
-// wants is the delivery that a session asks for by itself.
-func (c *compiler) wants(o *Outcome) *delivery {
-	d := &delivery{targets: o.targets, treatment: treatmentOf(o.Session), sessions: []*Outcome{o}}
-	if d.rspan() {
-		d.strip = false // the RSPAN VLAN replaces the tag anyway
+	if s.Destinations[0].VLAN != 0 {
+		t.strip = false // the RSPAN VLAN replaces the tag anyway
 	}
-	d.need = c.needOf(d)
-	return d
+	return t
 }
 
 // rspan reports whether copies go into a VLAN; that is then all there is.
 func (d *delivery) rspan() bool { return d.targets[0].rspan() }
 
+// present reports whether one of the destinations is there.
+func (d *delivery) present() bool {
+	return slices.ContainsFunc(d.targets, func(t target) bool { return t.absent == "" })
+}
+
 // direct is the local port or the VLAN that mirrors output to, in the direct
 // tier.
 func (d *delivery) direct() target { return d.targets[0] }
 
-// sameTargets reports whether both have the same destinations, in any order.
-func (d *delivery) sameTargets(other *delivery) bool {
-	return len(d.targets) == len(other.targets) && !slices.ContainsFunc(d.targets, func(t target) bool { return !slices.Contains(other.targets, t) })
+// alike reports whether both sessions ask for the same treatment. Who balances
+// shares copies by the order of his destinations.
+func alike(a, b *Outcome) bool {
+	return a.treatment == b.treatment && (a.treatment.balance == "" || slices.Equal(a.targets, b.targets))
 }
 
-// same reports whether sessions of both are of one delivery. Who balances shares
-// copies by the order of the destinations.
-func (d *delivery) same(other *delivery) bool {
-	return d.treatment == other.treatment && d.sameTargets(other) && (d.balance == "" || slices.Equal(d.targets, other.targets))
+// touches reports whether the session must be on the tap bridge. RSPAN has none.
+func (t *tap) touches(o *Outcome) bool {
+	return slices.ContainsFunc(t.sessions, func(other *Outcome) bool {
+		return slices.ContainsFunc(o.targets, func(t target) bool { return slices.Contains(other.targets, t) && (!t.rspan() || alike(o, other)) })
+	})
 }
 
-// touches reports whether both must be on one tap bridge. RSPAN has none.
-func (d *delivery) touches(other *delivery) bool {
-	if d.rspan() {
-		return d.same(other)
-	}
-	return slices.ContainsFunc(d.targets, func(t target) bool { return slices.Contains(other.targets, t) })
-}
-
-// join puts the session into the delivery that has its destinations and its
-// treatment, or makes one for it, on the tap bridge of those with which it has
-// destinations in common. What cannot be is refused, and leaves the others as they
-// were.
+// join puts the session on the tap bridge of those with which it has destinations
+// in common, or makes one for it. What cannot be is refused, and leaves the others
+// as they were.
 func (c *compiler) join(o *Outcome) *Refusal {
-	want := c.wants(o)
 	joined := &tap{}
-	var taken []*tap
-	merged := false
+	var rest []*delivery
 	for _, d := range c.deliveries {
-		if !d.touches(want) || slices.Contains(taken, d.tap) {
-			continue
-		}
-		taken = append(taken, d.tap)
-		for _, standing := range d.tap.deliveries {
-			copied := *standing
-			copied.tap = joined
-			if copied.same(want) {
-				copied.sessions = append(slices.Clone(copied.sessions), o)
-				copied.need = higher(copied.need, want.need)
-				merged = true
-			}
-			joined.deliveries = append(joined.deliveries, &copied)
+		if !d.tap.touches(o) {
+			rest = append(rest, d)
+		} else if !slices.Contains(joined.sessions, d.tap.sessions[0]) {
+			joined.sessions = append(joined.sessions, d.tap.sessions...)
 		}
 	}
-	if !merged {
-		want.tap = joined
-		joined.deliveries = append(joined.deliveries, want)
-	}
-	joined.decide(o)
-	rest := slices.DeleteFunc(slices.Clone(c.deliveries), func(d *delivery) bool { return slices.Contains(taken, d.tap) })
+	joined.sessions = append(joined.sessions, o)
+	joined.split()
+	c.decide(joined)
 	if refusal := c.settle(joined, o, rest); refusal != nil {
 		return refusal
 	}
@@ -123,36 +101,57 @@ func (c *compiler) join(o *Outcome) *Refusal {
 	return nil
 }
 
-// decide finds the tier that the tap's deliveries need together. The last to come
-// is o.
-func (t *tap) decide(o *Outcome) {
-	need := t.deliveries[0].need
-	for _, d := range t.deliveries[1:] {
-		need = higher(need, d.need)
-	}
-	if len(t.deliveries) > 1 && need.tier != TierFlow {
-		other := t.deliveries[0]
-		if slices.Contains(other.sessions, o) {
-			other = t.deliveries[1]
+// split forms the deliveries of the tap's sessions, one destination after the other.
+func (t *tap) split() {
+	for _, o := range t.sessions {
+		for _, target := range o.targets {
+			var with []*Outcome
+			for _, other := range t.sessions {
+				if alike(o, other) && slices.Contains(other.targets, target) {
+					with = append(with, other)
+				}
+			}
+			if with[0] != o {
+				continue // it is there
+			}
+			at := slices.IndexFunc(t.deliveries, func(d *delivery) bool { return slices.Equal(d.sessions, with) })
+			if at < 0 {
+				at = len(t.deliveries)
+				t.deliveries = append(t.deliveries, &delivery{tap: t, treatment: o.treatment, sessions: with})
+			}
+			t.deliveries[at].targets = append(t.deliveries[at].targets, target)
 		}
-		need.tier, need.by, need.field = TierFlow, o, "destinations"
-		need.why = fmt.Sprintf("it shares a destination with session %q, of which it asks for something else", other.sessions[0].Name)
 	}
-	t.tier, t.raised, t.field, t.why = need.tier, need.by, need.field, need.why
+}
+
+// decide finds the tier that the tap's sessions need together.
+func (c *compiler) decide(t *tap) {
+	most := need{tier: TierDirect}
+	for _, o := range t.sessions {
+		most = higher(most, c.needOf(o))
+	}
+	if first := t.sessions[0]; len(t.deliveries) > 1 && most.tier != TierFlow {
+		at := slices.IndexFunc(t.sessions, func(o *Outcome) bool { return !alike(o, first) || !sameTargets(o, first) })
+		most = need{TierFlow, t.sessions[at], "destinations", fmt.Sprintf("it shares a destination with session %q, which has others or asks for other treatment", first.Name)}
+	}
+	t.tier, t.raised, t.field, t.why = most.tier, most.by, most.field, most.why
+}
+
+// sameTargets reports whether both have the same destinations, in any order.
+func sameTargets(a, b *Outcome) bool {
+	return len(a.targets) == len(b.targets) && !slices.ContainsFunc(a.targets, func(t target) bool { return !slices.Contains(b.targets, t) })
 }
 
 // settle gives the deliveries of a tap what their tier needs, or says why that
 // cannot be: o is at fault. The rest are the deliveries of other taps.
 func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
-	at := slices.IndexFunc(t.deliveries, func(d *delivery) bool { return slices.Contains(d.sessions, o) })
-	d := t.deliveries[at]
 	switch {
 	case t.tier == TierDirect:
-		return c.refuseDirect(d)
-	case d.rspan():
+		return c.refuseDirect(t.deliveries[0])
+	case o.targets[0].rspan():
 		return &Refusal{
-			Session: o.Name, Field: d.need.field, Tier: TierFlow,
-			Problem: d.need.why + ": that needs a tap bridge, and copies into an RSPAN VLAN stay on the bridge of their source", Remedy: "leave it out, or send to a port or a tunnel",
+			Session: o.Name, Field: t.field, Tier: TierFlow,
+			Problem: t.why + ": that needs a tap bridge, and copies into an RSPAN VLAN stay on the bridge of their source", Remedy: "leave it out, or send to a port or a tunnel",
 		}
 	case t.tier == TierFlow && !c.snap.Local:
 		return &Refusal{

@@ -142,12 +142,16 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 		own := func(l leak) bool { return l.delivery == g.delivery }
 		slices.SortStableFunc(leaks, func(a, b leak) int { return btoi(own(b)) - btoi(own(a)) })
 		for _, l := range leaks {
+			if g.delivery.tier == TierFlow && g.delivery.tunnels() {
+				g.guards = append(g.guards, l) // of whatever tunnel: the far ends may copy to each other
+				continue
+			}
 			if !c.reaches(l, g) {
 				continue
 			}
 			needed, why := c.listing(g, l, groups)
 			switch {
-			case g.delivery.tier == TierFlow && (needed || own(l)):
+			case g.delivery.tier == TierFlow && needed:
 				g.guards = append(g.guards, l)
 			case (needed || own(l) && c.hears(g)) && c.guards(g, l):
 				o := g.sessions[len(g.sessions)-1]

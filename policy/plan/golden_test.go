@@ -119,9 +119,11 @@ func renderPlan(p *plan.Plan) string {
 
 // readSnapshot reads the lines of a snapshot:
 //
-//	ovs VERSION | filter | local | route ADDRESS [DEVICE[,DEVICE] MTU] | stored SESSION JSON
+//	ovs VERSION | filter | local | route ADDRESS [DEVICE[,DEVICE] MTU [FROM [VIA]]] | stored SESSION JSON
 //	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [stp] [KEY:=VALUE]...
-//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [nostp] [ofport=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
+//	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [nostp] [ofport=N] [request=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
+//	flow [ours] table=N,priority=N,MATCH ACTIONS
+//	meter ID RATE BURST
 //	mirror NAME [all] [src=A,B] [dst=A,B] [vlans=R] [out=PORT] [outvlan=N] [snaplen=N] [KEY:=VALUE]...
 func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 	t.Helper()
@@ -150,6 +152,9 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 			var route plan.Route // "route ADDRESS" alone: there is none
 			if len(words) > 2 {
 				route = plan.Route{Devices: strings.Split(words[2], ","), MTU: number(t, words[3])}
+				for i, word := range words[4:] {
+					*[]*netip.Addr{&route.Source, &route.NextHop}[i] = netip.MustParseAddr(word)
+				}
 			}
 			s.Routes[netip.MustParseAddr(words[1])] = route
 		case "bridge":
@@ -157,6 +162,10 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 			bridge = &s.Bridges[len(s.Bridges)-1]
 		case "port":
 			bridge.Ports = append(bridge.Ports, readPort(t, words[1:], uuid))
+		case "flow":
+			bridge.Flows = append(bridge.Flows, readFlow(t, words[1:]))
+		case "meter":
+			bridge.Meters = append(bridge.Meters, plan.Meter{ID: uint32(number(t, words[1])), Rate: uint32(number(t, words[2])), Burst: uint32(number(t, words[3]))})
 		case "mirror":
 			bridge.Mirrors = append(bridge.Mirrors, readMirror(t, words[1:], uuid))
 		default:
@@ -193,6 +202,24 @@ func readBridge(t testing.TB, words []string, uuid func() string) plan.Bridge {
 		}
 	}
 	return b
+}
+
+// readFlow reads a rule: of ours is one that has the cookie which spanctl would give it.
+func readFlow(t testing.TB, words []string) plan.Flow {
+	var f plan.Flow
+	ours := words[0] == "ours"
+	if ours {
+		words = words[1:]
+	}
+	head := strings.SplitN(words[0], ",", 3)
+	f.Table, f.Priority = number(t, strings.TrimPrefix(head[0], "table=")), number(t, strings.TrimPrefix(head[1], "priority="))
+	if len(head) > 2 {
+		f.Match = plan.NormalMatch(head[2])
+	}
+	if f.Actions = words[1]; ours {
+		f.Cookie = plan.NewRule(f.Table, f.Priority, f.Match, f.Actions).Cookie
+	}
+	return f
 }
 
 func hostPort(name string, uuid func() string) plan.Port {
@@ -239,6 +266,8 @@ func readPort(t testing.TB, words []string, uuid func() string) plan.Port {
 			p.Tag = &n
 		case "ofport":
 			iface.OFPort = number(t, v)
+		case "request":
+			iface.OFPortRequest = number(t, v)
 		case "trunks":
 			p.Trunks = ranges(t, v)
 		case "members":

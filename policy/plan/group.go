@@ -70,6 +70,9 @@ func (c *compiler) group() (groups []*group, refused bool) {
 				c.deliveryTo[t.port] = d
 			}
 		}
+		if !d.present() {
+			continue
+		}
 		first := len(groups)
 		for _, o := range d.sessions {
 			for _, bridge := range c.bridgesOf(o) {

@@ -139,7 +139,7 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 	}
 	slices.Sort(sessions)
 	sessions = slices.Compact(sessions)
-	row := emptyMirror(c.snap.Bridges[g.bridge].Name, mirrorName(sessions[0], vlans), sessions, g.delivery.tier, c.snap.MirrorFilter)
+	row := emptyMirror(c.snap.Bridges[g.bridge].Name, mirrorName(sessions[0], vlans)+g.delivery.part(), sessions, g.delivery.tier, c.snap.MirrorFilter)
 	row.Columns[colSelectVLAN] = rangesValue(vlans.ranges)
 	row.Columns[colOutputVLAN] = intValue(g.delivery.direct().vlan)
 	if g.delivery.tier != TierDirect {
@@ -171,6 +171,15 @@ func mirrorName(session string, vlans *vlanSet) string {
 		suffix = hex.EncodeToString(sum[:4])
 	}
 	return name + ".v" + strings.ReplaceAll(suffix, ",", ".") // no session name has a dot
+}
+
+// part is what tells the mirrors of a session's deliveries apart, nothing if it has
+// one alone.
+func (d *delivery) part() string {
+	if len(d.targets) == len(d.first().targets) {
+		return ""
+	}
+	return "." + strings.TrimPrefix(shortName(d.texts()...), "spanctl-")
 }
 
 func (c *compiler) portNames(ports []int32) Value {

@@ -46,7 +46,11 @@ type Outcome struct {
 	selected selection
 	targets  []target
 	awaited  []string // by target; empty for those that are present
-	delivery *delivery
+	treatment treatment
+	// tap is the tap bridge, deliveries those that serve the session; nil unless it
+	// copies.
+	tap        *tap
+	deliveries []*delivery
 	// guarded says why rules must keep a tunnel's packets out of the copies, empty
 	// if they need not.
 	guarded string

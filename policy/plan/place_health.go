@@ -15,8 +15,8 @@ type PlaceHealth struct {
 	MTU int
 	// Egress is the device by which a tunnel's packets leave, empty if unknown.
 	Egress string
-	// Copies are those sent to this destination. In the hub tier each has its own;
-	// nil is unknown.
+	// Copies are those sent to this destination. In the hub tier each has its own, in
+	// the flow tier each session, of whole packets; nil is unknown.
 	Copies *Counters
 	// Losses are copies that the port did not send; nil is unknown.
 	Losses *Losses
@@ -32,7 +32,7 @@ func (h *Health) places(snap *Snapshot, readings *Readings) {
 		case place.Absent != "":
 			ph.Problems = append(ph.Problems, place.Absent)
 		case place.Port != "":
-			ph.look(snap, readings)
+			ph.look(snap, readings, h.Outcome.Name)
 		}
 		h.Problems = append(h.Problems, ph.Problems...)
 		h.Places = append(h.Places, ph)
@@ -42,7 +42,7 @@ func (h *Health) places(snap *Snapshot, readings *Readings) {
 // look checks the port that copies leave by. A device that vanished under its
 // row keeps its ofport and an empty error: only link_state tells (OVS 3.1). A bond
 // is down if all its members are.
-func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings) {
+func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings, session string) {
 	bridge, port := snap.portAnywhere(ph.Port)
 	if port == nil {
 		ph.Problems = append(ph.Problems, "destination "+ph.Label()+" has no port: run spanctl apply")
@@ -58,6 +58,9 @@ func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings) {
 			ph.Copies.Packets += sent.Packets
 			ph.Copies.Bytes += sent.Bytes
 		}
+	}
+	if ph.Copies == nil && bridge.Ruled() && bridge.FlowsError == "" {
+		ph.Copies = bridge.sent(session, port)
 	}
 	var down []string
 	for i := range port.Interfaces {

@@ -218,6 +218,7 @@ func TestCopiesGoWhereTheyShould(t *testing.T) {
 			}
 		}
 		receives := map[string]bool{}
+		all := map[[2]string]plan.Value{} // that copies reach, by bridge and session
 		for i := range d.Rows {
 			row := &d.Rows[i]
 			if row.Table != plan.TableMirror || taps[row.Bridge] {
@@ -247,9 +248,23 @@ func TestCopiesGoWhereTheyShould(t *testing.T) {
 						wanted = append(wanted, place.Port)
 					}
 				}
-				got := slices.Sorted(slices.Values(reached))
-				if slices.Sort(wanted); !slices.Equal(got, wanted) {
-					t.Fatalf("copies of session %s reach %v, want %v", o.Name, got, wanted)
+				for _, port := range reached {
+					if !slices.Contains(wanted, port) {
+						t.Fatalf("copies of session %s reach %s, want %v\n%s", o.Name, port, wanted, renderPlan(plan.Make(snap, intent, noon)))
+					}
+					all[[2]string{row.Bridge, o.Name}] = append(all[[2]string{row.Bridge, o.Name}], port)
+				}
+				if len(reached) == 0 && len(wanted) > 0 {
+					t.Fatalf("copies of session %s end on the way", o.Name)
+				}
+			}
+		}
+		for at, reached := range all {
+			for _, o := range d.Outcomes {
+				for _, place := range o.Places {
+					if o.Name == at[1] && place.Port != "" && !slices.Contains(reached, place.Port) {
+						t.Fatalf("copies of session %s of bridge %s reach %v and not %s", o.Name, at[0], reached, place.Port)
+					}
 				}
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"spanctl/policy"
 )
 
 // raise gives the tap its bridge, or says why it can have none. The session o is
@@ -23,11 +25,9 @@ func (c *compiler) raise(t *tap, o *Outcome, rest []*delivery) *Refusal {
 		return refuse("destinations", problem, "use other destinations, or mend that session")
 	}
 	var bridges []int32
-	for _, d := range t.deliveries {
-		for _, s := range d.sessions {
-			bridges = append(bridges, c.bridgesOf(s)...)
-		}
-		for i, target := range d.targets {
+	for _, s := range t.sessions {
+		bridges = append(bridges, c.bridgesOf(s)...)
+		for i, target := range s.targets {
 			if target.port >= 0 {
 				bridges = append(bridges, c.bridge[target.port])
 				if problem, remedy := c.immovable(t, target.port); problem != "" {
@@ -65,12 +65,12 @@ func (c *compiler) raise(t *tap, o *Outcome, rest []*delivery) *Refusal {
 // refuseTunnels says what is wrong with the delivery's tunnels. The session o is
 // at fault.
 func (c *compiler) refuseTunnels(d *delivery, o *Outcome, all []*delivery) *Refusal {
-	for i, t := range d.targets {
+	for _, t := range d.targets {
 		if t.tunnel == nil {
 			continue
 		}
 		refuse := func(field, problem, remedy string) *Refusal {
-			return &Refusal{Session: o.Name, Field: fmt.Sprintf("destinations[%d]%s", i, field), Problem: problem, Remedy: remedy}
+			return &Refusal{Session: o.Name, Field: fmt.Sprintf("destinations[%d]%s", max(0, slices.Index(o.targets, t)), field), Problem: problem, Remedy: remedy}
 		}
 		if field, problem, remedy := c.refuseTunnel(t.tunnel, d.name, d.datapath); problem != "" {
 			return refuse(field, problem, remedy)
@@ -157,18 +157,16 @@ func (c *compiler) immovable(t *tap, port int32) (problem, remedy string) {
 // with rules have different names, so that one can be made beside the other.
 func (c *compiler) nameTap(t *tap) {
 	t.name = ""
-	for _, d := range t.deliveries {
-		for _, o := range d.sessions {
-			texts := destinationTexts(o)
-			if t.tier == TierFlow {
-				texts = append(texts, string(TierFlow))
-			}
-			name := shortName(texts...)
-			b := c.snap.Bridge(name)
-			if there := b != nil && b.Managed(); there || t.name == "" {
-				if t.name = name; there {
-					return
-				}
+	for _, o := range t.sessions {
+		texts := destinationTexts(o)
+		if t.tier == TierFlow {
+			texts = append(texts, string(TierFlow))
+		}
+		name := shortName(texts...)
+		b := c.snap.Bridge(name)
+		if there := b != nil && b.Managed(); there || t.name == "" {
+			if t.name = name; there {
+				return
 			}
 		}
 	}
@@ -178,14 +176,17 @@ func (c *compiler) nameTap(t *tap) {
 func destinationTexts(o *Outcome) []string {
 	var texts []string
 	for i := range o.Session.Destinations {
-		if dest := &o.Session.Destinations[i]; isTunnel(dest) {
-			texts = append(texts, newTunnel(dest).name) // also while there is no route to it
-		} else {
-			texts = append(texts, describeDestination(dest))
-		}
+		texts = append(texts, destinationText(&o.Session.Destinations[i]))
 	}
 	slices.Sort(texts)
 	return texts
+}
+
+func destinationText(d *policy.Destination) string {
+	if isTunnel(d) {
+		return newTunnel(d).name // also while there is no route to it
+	}
+	return describeDestination(d)
 }
 
 // taken finds a foreign row that has a name which the tap's rows need.

@@ -157,13 +157,13 @@ func explainRow(c *Change, intent Intent, byName map[string]*Outcome) (Reason, s
 func tierChange(c *Change, intent Intent, byName map[string]*Outcome) string {
 	for _, name := range c.Sessions {
 		o := byName[name]
-		if o == nil || o.delivery == nil {
+		if o == nil || o.tap == nil {
 			continue
 		}
-		if raised := o.delivery.raised; c.Tier != TierDirect && raised != nil && intent[raised.Name].changed() {
-			return fmt.Sprintf("session %s needs the tap bridge: %s", raised.Name, o.delivery.why)
+		if raised := o.tap.raised; c.Tier != TierDirect && raised != nil && intent[raised.Name].changed() {
+			return fmt.Sprintf("session %s needs the tap bridge: %s", raised.Name, o.tap.why)
 		}
-		if out, ok := c.Columns[colOutputPort]; ok && o.delivery.tier == TierDirect && len(out.Old) > 0 && strings.HasPrefix(out.Old[0], "spanctl-") {
+		if out, ok := c.Columns[colOutputPort]; ok && o.tap.tier == TierDirect && len(out.Old) > 0 && strings.HasPrefix(out.Old[0], "spanctl-") {
 			return "the tap bridge is no longer needed"
 		}
 	}

@@ -131,7 +131,7 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 	d := g.delivery
 	var list []Flow
 	add := func(table, priority int, match, actions string) {
-		list = append(list, newRule(table, priority, joinFields(fmt.Sprintf("in_port=%d", in), match), actions))
+		list = append(list, NewRule(table, priority, joinFields(fmt.Sprintf("in_port=%d", in), match), actions))
 	}
 	next := func(table int) string { return fmt.Sprintf("resubmit(,%d)", table) }
 	for _, match := range guardMatches(g) {
@@ -288,9 +288,9 @@ func meterRow(bridge string, m Meter, sessions []string) Row {
 	}
 }
 
-// newRule is a rule of ours: its cookie is its own, so that it can be told from
+// NewRule is a rule of ours: its cookie is its own, so that it can be told from
 // others and removed by it.
-func newRule(table, priority int, match, actions string) Flow {
+func NewRule(table, priority int, match, actions string) Flow {
 	f := Flow{Table: table, Priority: priority, Match: NormalMatch(match), Actions: actions}
 	sum := sha256.Sum256([]byte(f.name()))
 	f.Cookie = cookieMark | binary.BigEndian.Uint64(sum[:])>>16

@@ -52,14 +52,31 @@ func shortName(texts ...string) string {
 // sink names the port of a tap bridge that every copy is flooded to.
 func (t *tap) sink() string { return t.name + "s" }
 
+// first is the first of the delivery's sessions, by name.
+func (d *delivery) first() *Outcome {
+	return slices.MinFunc(d.sessions, func(a, b *Outcome) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// texts are what that session calls the destinations, sorted.
+func (d *delivery) texts() []string {
+	o := d.first()
+	var texts []string
+	for i, t := range o.targets {
+		if slices.Contains(d.targets, t) {
+			texts = append(texts, destinationText(&o.Session.Destinations[i]))
+		}
+	}
+	slices.Sort(texts)
+	return texts
+}
+
 // patch names the ends of the patch between a source bridge and the tap bridge.
 // Where there are rules each delivery has its own, known by a session and its
 // destinations: its rules may change under it, its destinations do not.
 func (d *delivery) patch(bridge string) (outer, inner string) {
 	texts := []string{"patch", d.name, bridge}
 	if d.tier == TierFlow {
-		first := slices.MinFunc(d.sessions, func(a, b *Outcome) int { return cmp.Compare(a.Name, b.Name) })
-		texts = append(append(texts, first.Name), destinationTexts(first)...)
+		texts = append(append(texts, d.first().Name), d.texts()...)
 	}
 	name := shortName(texts...)
 	return name, name + "h"

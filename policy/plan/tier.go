@@ -35,13 +35,13 @@ func higher(a, b need) need {
 	return a
 }
 
-// needOf is what the only session of a delivery needs.
-func (c *compiler) needOf(d *delivery) need {
-	o := d.sessions[0]
+// needOf is what the session needs by itself.
+func (c *compiler) needOf(o *Outcome) need {
 	tap := ""
-	if !d.rspan() {
+	if !o.targets[0].rspan() {
 		tap = c.needsTap(o)
 	}
+	d := o.treatment
 	filtered := c.snap.MirrorFilter && tap == "" && d.filter() != ""
 	for _, field := range []struct {
 		present    bool
@@ -52,7 +52,7 @@ func (c *compiler) needOf(d *delivery) need {
 		{d.balance != "", "balance", "its destinations share the copies"},
 		{d.sample > 1, "sample", "it keeps one connection in N"},
 		{!d.rate.IsZero(), "max_rate", "it limits the rate of copies"},
-		{d.snaplen > 0 && slices.ContainsFunc(d.targets, func(t target) bool { return t.tunnel != nil }), "snaplen", "it cuts copies before a tunnel wraps them"},
+		{d.snaplen > 0 && slices.ContainsFunc(o.targets, func(t target) bool { return t.tunnel != nil }), "snaplen", "it cuts copies before a tunnel wraps them"},
 		{o.guarded != "", "destinations", o.guarded},
 	} {
 		if field.present {
@@ -66,12 +66,12 @@ func (c *compiler) needOf(d *delivery) need {
 }
 
 // filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if
-// it is all that the delivery asks for; else nothing.
-func (d *delivery) filter() string {
-	if strings.Contains(d.include, "\n") || d.treatment != (treatment{include: d.include, snaplen: d.snaplen, strip: d.strip}) {
+// it is all that is asked for; else nothing.
+func (t treatment) filter() string {
+	if strings.Contains(t.include, "\n") || t != (treatment{include: t.include, snaplen: t.snaplen, strip: t.strip}) {
 		return ""
 	}
-	return d.include
+	return t.include
 }
 
 // needsTap says why a session needs a tap bridge, nothing if it does not.

@@ -52,6 +52,32 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 	return list
 }
 
+// twice warns where sessions ask for different treatment of copies to the same
+// destination: each then has its own.
+func (c *compiler) twice(groups []*group) []string {
+	var list []string
+	for i, a := range groups {
+		for _, b := range groups[i+1:] {
+			if a.bridge != b.bridge || a.delivery.tap != b.delivery.tap {
+				continue
+			}
+			for _, t := range a.delivery.targets {
+				if t.absent == "" && slices.Contains(b.delivery.targets, t) {
+					name := ""
+					if t.tunnel != nil {
+						name = t.tunnel.text
+					} else {
+						name = c.ports[t.port].Name
+					}
+					list = append(list, fmt.Sprintf("sessions %s and %s ask for different treatment of copies to %s: a packet of bridge %s that both select arrives there once for each",
+						a.delivery.first().Name, b.delivery.first().Name, name, c.snap.Bridges[a.bridge].Name))
+				}
+			}
+		}
+	}
+	return list
+}
+
 // warnings are what the user should know before the plan is applied.
 func (c *compiler) warnings(groups []*group) []string {
 	var list []string
@@ -82,6 +108,7 @@ func (c *compiler) warnings(groups []*group) []string {
 		}
 	}
 	list = append(list, c.doubles(groups)...)
+	list = append(list, c.twice(groups)...)
 	for _, g := range groups {
 		list = append(list, c.leakWarnings(g)...)
 		bridge := c.snap.Bridges[g.bridge].Name
@@ -119,5 +146,5 @@ func (c *compiler) warnings(groups []*group) []string {
 		}
 	}
 	slices.Sort(list)
-	return list
+	return slices.Compact(list)
 }
