@@ -19,6 +19,8 @@ type view interface {
 	sessions(doc *policy.Document) error
 	status(health []plan.Health) error
 	imports(imports []plan.Import) error
+	// trace shows what becomes of a packet; unasked says why the switch was not asked.
+	trace(a *plan.Answer, unasked string) error
 	version(info versionInfo) error
 }
 
