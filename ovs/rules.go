@@ -34,12 +34,12 @@ func (c *Conn) setRules(ctx context.Context, r plan.Rules) error {
 	return nil
 }
 
-// readRules adds to the snapshot the rules of the tap bridges that have some.
+// readRules adds to the snapshot the rules of tap bridges.
 func (c *Conn) readRules(ctx context.Context, snap *plan.Snapshot) {
 	s, err := c.openFlow()
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
-		if !bridge.Ruled() {
+		if !bridge.Managed() {
 			continue
 		}
 		if err == nil {

@@ -5,6 +5,11 @@ import (
 )
 
 func (o *object) checkSession(s *Session) {
+	for _, field := range []string{"include", "balance"} {
+		if s.Fail == FailOpen && o.has("fail") && o.has(field) {
+			o.wrong("fail", problemf("remove fail, or "+field, "with %s there is no telling which copies would be sent without rules", field))
+		}
+	}
 	if list := o.values["destinations"]; list != nil && list.kind == kindList {
 		o.checkDestinations(s, list)
 	}

@@ -31,6 +31,7 @@ type Session struct {
 	Snaplen      int           `json:"snaplen,omitempty" jsonschema:"description=Longer copies are cut to this many bytes; default whole packets,minimum=14,maximum=65535"`
 	StripVLAN    bool          `json:"strip_vlan,omitempty" jsonschema:"description=Copies lose their outermost VLAN tag"`
 	MaxRate      Rate          `json:"max_rate,omitzero" jsonschema:"description=Copies beyond this rate are dropped (500Mbps or 20kpps); never production packets"`
+	Fail         Fail          `json:"fail,omitempty" jsonschema:"description=What becomes of copies while ovs-vswitchd has lost its rules: closed (default: none are sent) or open (all are),enum=closed,enum=open"`
 }
 
 // On reports whether the session asks for copies at all; a session without
@@ -106,6 +107,17 @@ type Balance string
 // BalanceFlow sends all packets of one connection, both directions, to one
 // destination.
 const BalanceFlow Balance = "flow"
+
+// Fail says what becomes of a session's copies while ovs-vswitchd has lost the
+// rules that choose them, after a crash. The zero Fail means FailClosed.
+type Fail string
+
+// FailClosed sends no copies then, FailOpen all of them: also those that exclude and
+// sample leave out, and without max_rate.
+const (
+	FailClosed Fail = "closed"
+	FailOpen   Fail = "open"
+)
 
 // A Destination is where copies go: exactly one of Interface, VM,
 // ExternalIDs, ERSPAN, GRE, VXLAN, Geneve and VLAN is set. Interface, VM and

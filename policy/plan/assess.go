@@ -181,6 +181,9 @@ func (o *Outcome) delivers(p *Plan) bool {
 	case TierDirect:
 		return true
 	case TierFlow:
+		if o.tap.failsOpen {
+			break
+		}
 		return tap != nil && !slices.ContainsFunc(p.Changes, func(c Change) bool {
 			return c.Table == TableFlow && c.Action == Create && slices.Contains(c.Sessions, o.Name)
 		})
@@ -248,10 +251,10 @@ func (h *Health) pending(p *Plan) {
 // should be, those that cannot be read, and those that somebody else has made.
 func (h *Health) pendingRules(p *Plan) {
 	tap := p.Base.Bridge(h.Outcome.Bridge)
-	if h.Outcome.Tier != TierFlow || tap == nil {
+	if tap == nil || !tap.Managed() {
 		return
 	}
-	if tap.FlowsError != "" {
+	if tap.FlowsError != "" && tap.Ruled() {
 		h.Problems = append(h.Problems, fmt.Sprintf("the rules of tap bridge %s cannot be read: %s", tap.Name, tap.FlowsError))
 		return
 	}

@@ -34,7 +34,7 @@ func (c *compiler) portRows() []Row {
 		d := c.deliveryTo[port]
 		request, keepsRequest := p.ExternalIDs[keySavedRequest]
 		tap := d != nil && d.tier != TierDirect
-		carries := func(p *Port) bool { return d.tier == TierFlow || carriesTags(p, d.strip) } // rules do not heed the mode
+		carries := func(p *Port) bool { return d.sends() || carriesTags(p, d.strip) } // rules do not heed the mode
 		switch {
 		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):
 			continue // it stays for a session that cannot be compiled, or has no home
@@ -74,7 +74,7 @@ func (c *compiler) portRows() []Row {
 			row.Columns[colOFPort] = intValue(number)
 		}
 		switch {
-		case tap && d.tier == TierFlow:
+		case tap && d.sends():
 			if !keepsRequest {
 				request = ""
 				if n := p.Interfaces[0].OFPortRequest; n > 0 {

@@ -22,6 +22,9 @@ type delivery struct {
 // because they have destinations in common.
 type tap struct {
 	tier Tier
+	// failsOpen tells that without its rules the bridge copies everything: it is a mirror
+	// hub, of which rules take away.
+	failsOpen bool
 	// name is the bridge's, datapath its datapath_type.
 	name, datapath string
 	// raised is the session that made it this tier, by which field and why.
@@ -40,18 +43,22 @@ type treatment struct {
 	snaplen          int
 	strip            bool
 	rate             policy.Rate
+	open             bool
 }
 
 func treatmentOf(s *policy.Session) treatment {
 	t := treatment{
 		include: strings.Join(allMatches(s.Include), "\n"), exclude: strings.Join(allMatches(s.Exclude), "\n"),
-		balance: s.Balance, sample: s.Sample.N, snaplen: s.Snaplen, strip: s.StripVLAN, rate: s.MaxRate,
+		balance: s.Balance, sample: s.Sample.N, snaplen: s.Snaplen, strip: s.StripVLAN, rate: s.MaxRate, open: s.Fail == policy.FailOpen,
 	}
 	if s.Destinations[0].VLAN != 0 {
 		t.strip = false // the RSPAN VLAN replaces the tag anyway
 	}
 	return t
 }
+
+// sends reports whether rules send the copies; else mirrors do.
+func (t *tap) sends() bool { return t.tier == TierFlow && !t.failsOpen }
 
 // rspan reports whether copies go into a VLAN; that is then all there is.
 func (d *delivery) rspan() bool { return d.targets[0].rspan() }
@@ -135,6 +142,7 @@ func (c *compiler) decide(t *tap) {
 		most = need{TierFlow, t.sessions[at], "destinations", fmt.Sprintf("it shares a destination with session %q, which has others or asks for other treatment", first.Name)}
 	}
 	t.tier, t.raised, t.field, t.why = most.tier, most.by, most.field, most.why
+	t.failsOpen = t.tier == TierFlow && slices.ContainsFunc(t.sessions, func(o *Outcome) bool { return o.treatment.open })
 }
 
 // sameTargets reports whether both have the same destinations, in any order.
@@ -157,6 +165,17 @@ func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
 		return &Refusal{
 			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host",
+		}
+	case t.failsOpen && (len(t.deliveries) > 1 || o.guarded != "" || o.treatment.snaplen > 0 && t.deliveries[0].tunnels()):
+		why := t.why
+		if len(t.deliveries) > 1 {
+			why = "it shares a destination with a session that has others or asks for other treatment"
+		} else if o.guarded == "" {
+			why = "it cuts copies before a tunnel wraps them"
+		}
+		return &Refusal{
+			Session: o.Name, Field: "fail", Harm: o.guarded != "", Remedy: "leave fail out",
+			Problem: why + ": that cannot be had without rules, and fail: open asks for copies without them",
 		}
 	}
 	return c.raise(t, o, rest)

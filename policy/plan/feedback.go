@@ -142,7 +142,7 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 		own := func(l leak) bool { return l.delivery == g.delivery }
 		slices.SortStableFunc(leaks, func(a, b leak) int { return btoi(own(b)) - btoi(own(a)) })
 		for _, l := range leaks {
-			if g.delivery.tier == TierFlow && g.delivery.tunnels() {
+			if g.delivery.sends() && g.delivery.tunnels() {
 				g.guards = append(g.guards, l) // of whatever tunnel: the far ends may copy to each other
 				continue
 			}
@@ -151,7 +151,7 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 			}
 			needed, why := c.listing(g, l, groups)
 			switch {
-			case g.delivery.tier == TierFlow && needed:
+			case g.delivery.sends() && needed:
 				g.guards = append(g.guards, l)
 			case (needed || own(l) && c.hears(g)) && c.guards(g, l):
 				o := g.sessions[len(g.sessions)-1]

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"spanctl/policy"
 )
@@ -56,12 +57,16 @@ func (t *tunnel) guard(route Route) []string {
 	switch t.kind {
 	case "vxlan", "geneve":
 		port := udpPort(t.kind, t.options)
-		kinds = []string{"udp" + suffix + ",tp_dst=" + port, "udp" + suffix + ",nw_frag=yes"}
+		kinds = []string{"udp" + suffix + ",tp_dst=" + port}
 	default:
 		kinds = []string{ip + ",nw_proto=47"}
 	}
 	if t.pskFile != "" { // ESP, by itself or in UDP
-		kinds = append(kinds, ip+",nw_proto=50", "udp"+suffix+",tp_dst=4500", "udp"+suffix+",nw_frag=yes")
+		kinds = append(kinds, ip+",nw_proto=50", "udp"+suffix+",tp_dst=4500")
+	}
+	// The switch sees no ports on fragments, and on IPv6's later ones no protocol.
+	if t.remote.Is6() || len(kinds) > 1 || strings.HasPrefix(kinds[0], "udp") {
+		kinds = append(kinds, ip+",nw_frag=yes")
 	}
 	var list []string
 	for _, kind := range kinds {

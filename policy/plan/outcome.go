@@ -41,11 +41,11 @@ type Outcome struct {
 	// empty unless the session copies.
 	Bridge, Destination string
 
-	changed  bool
-	index    *portIndex
-	selected selection
-	targets  []target
-	awaited  []string // by target; empty for those that are present
+	changed   bool
+	index     *portIndex
+	selected  selection
+	targets   []target
+	awaited   []string // by target; empty for those that are present
 	treatment treatment
 	// tap is the tap bridge, deliveries those that serve the session; nil unless it
 	// copies.

@@ -74,7 +74,7 @@ func current(snap *Snapshot, desired []Row) []Row {
 			rows = append(rows, bridgeRow(bridge))
 		}
 		if stays[bridge.Name] {
-			rows = append(rows, ruleRows(bridge)...)
+			rows = append(rows, rowsOfRules(bridge)...)
 		}
 		turn := findTurn(bridge)
 		for p := range bridge.Ports {

@@ -56,7 +56,7 @@ func (c *compiler) raise(t *tap, o *Outcome, rest []*delivery) *Refusal {
 			return refuse(field, problem, remedy)
 		}
 	}
-	if d := t.deliveries[0]; t.tier == TierHub && len(d.targets) > MirrorLimit {
+	if d := t.deliveries[0]; !t.sends() && len(d.targets) > MirrorLimit {
 		return refuse("destinations", fmt.Sprintf("%d destinations, and one tap bridge serves %d", len(d.targets), MirrorLimit), "make several sessions")
 	}
 	return nil
@@ -100,7 +100,7 @@ func (c *compiler) refuseTunnels(d *delivery, o *Outcome, all []*delivery) *Refu
 // delivery has its own.
 func (c *compiler) unlikeKept(t *tap) string {
 	tap := c.snap.Bridge(t.name)
-	if tap == nil || t.tier != TierHub {
+	if tap == nil || t.sends() {
 		return ""
 	}
 	d := t.deliveries[0]
@@ -127,7 +127,7 @@ func (c *compiler) immovable(t *tap, port int32) (problem, remedy string) {
 	if p.Name == home.Name {
 		return fmt.Sprintf("port %s is the bridge's own and cannot be moved to a tap bridge, which this needs because %s", p.Name, t.why), "use another destination"
 	}
-	if t.tier == TierFlow && len(p.Interfaces) != 1 {
+	if t.sends() && len(p.Interfaces) != 1 {
 		return fmt.Sprintf("port %s is a bond, to which no rule can send, and this needs rules because %s", p.Name, t.why), "use another destination"
 	}
 	if on := &c.snap.Bridges[c.on[port]]; on.Name != t.name && tapTier(on) == TierFlow && c.keepsTap(on) {
@@ -153,14 +153,18 @@ func (c *compiler) immovable(t *tap, port int32) (problem, remedy string) {
 }
 
 // nameTap names the tap bridge for the destinations of a session: as one that is
-// there already, if one of the sessions' names is its. A mirror hub and a bridge
-// with rules have different names, so that one can be made beside the other.
+// there already, if one of the sessions' names is its. A mirror hub and bridges
+// with rules have different names, so that one can be made beside the other: a change
+// of fail_mode would take its rules away.
 func (c *compiler) nameTap(t *tap) {
 	t.name = ""
 	for _, o := range t.sessions {
 		texts := destinationTexts(o)
 		if t.tier == TierFlow {
 			texts = append(texts, string(TierFlow))
+		}
+		if t.failsOpen {
+			texts = append(texts, string(policy.FailOpen))
 		}
 		name := shortName(texts...)
 		b := c.snap.Bridge(name)

@@ -123,7 +123,7 @@ func rangesValue(r policy.Ranges) Value {
 func idsValue(ids map[string]string) Value {
 	var v Value
 	for _, key := range slices.Sorted(maps.Keys(ids)) {
-		if key == KeyManaged || key == KeySession || key == KeyPSKFile || strings.HasPrefix(key, KeySavedPrefix) {
+		if key == KeyManaged || key == KeySession || key == KeyFail || key == KeyPSKFile || strings.HasPrefix(key, KeySavedPrefix) {
 			v = append(v, key+"="+ids[key])
 		}
 	}
@@ -258,7 +258,9 @@ func (s *Snapshot) portTier(bridge *Bridge, p *Port) Tier {
 }
 
 // Ruled reports whether the bridge is a tap bridge with rules.
-func (b *Bridge) Ruled() bool { return b.Managed() && b.FailMode == failSecure }
+func (b *Bridge) Ruled() bool {
+	return b.Managed() && (b.FailMode == failSecure || b.ExternalIDs[KeyFail] == string(policy.FailOpen))
+}
 
 // mapValue returns a map's pairs, sorted.
 func mapValue(m map[string]string) Value {

@@ -42,7 +42,14 @@ const (
 )
 
 const (
-	failSecure = "secure" // Bridge.fail_mode
+	failSecure   = "secure" // Bridge.fail_mode
+	actionNormal = "NORMAL"
+	// onClone goes to another table in such a way that a meter there does not drop
+	// production. ofproto has actions behind a patch work on a clone of the packet if
+	// the rule that it meets first there has an action that cannot be undone: a meter,
+	// or as here an output that cuts, to a port that is not there (patch_port_output,
+	// OVS 3.1 and 3.5).
+	onClone = "clone(output(port=65279,max_len=64),%s)"
 	// absentPort stands for a destination that is not there: the largest number that
 	// a port can have, which ovs-vswitchd does not give out by itself (OVS 3.1).
 	absentPort = 0xfeff
@@ -50,13 +57,11 @@ const (
 	ruleLimit = 16384
 )
 
-// ruledRows are what is on a tap bridge with rules.
+// ruledRows are the ports on a tap bridge on which rules send.
 func (c *compiler) ruledRows(t *tap, groups []*group, names []string) []Row {
 	var rows []Row
 	for _, g := range groups {
-		ends := patchRows(g.delivery, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions)
-		ends[1].Columns[colRequest] = intValue(c.number(t, ends[1].Name))
-		rows = append(rows, ends...)
+		rows = append(rows, c.patchRows(g)...)
 	}
 	tunnels := map[*tunnel]bool{}
 	for _, d := range t.deliveries {
@@ -68,6 +73,21 @@ func (c *compiler) ruledRows(t *tap, groups []*group, names []string) []Row {
 				rows = append(rows, row)
 			}
 		}
+	}
+	return rows
+}
+
+// ruleRows are the rules and meters of a tap bridge. A mirror hub has its own, which
+// ovs-vswitchd makes, and is given back if somebody took it away.
+func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
+	var rows []Row
+	if b := c.snap.Bridge(t.name); !t.sends() && b != nil && len(b.Flows) > 0 && !slices.ContainsFunc(b.Flows, isNormal) {
+		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, nil))
+	}
+	if t.tier != TierFlow {
+		return rows
+	}
+	for _, d := range t.deliveries {
 		meter := 0
 		for _, g := range groups {
 			if g.delivery != d {
@@ -141,7 +161,13 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 		add(tableFilter, priorityExclude, match, "drop")
 	}
 	toSend, send := next(tableSend), true
-	if d.balance == "" && !d.strip {
+	switch {
+	case d.failsOpen && meter == 0:
+		toSend, send = actionNormal, false
+	case d.failsOpen && d.sample <= 1:
+		toSend, send = c.send(d, meter, ""), false
+	case d.failsOpen:
+	case d.balance == "" && !d.strip && (meter == 0 || d.sample <= 1):
 		toSend, send = c.send(d, meter, ""), false
 	}
 	if d.balance != "" {
@@ -156,6 +182,9 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 		}
 		hashed(hash, func(priority int, match, actions string) { add(tableHash, priority, match, actions) })
 		add(tableKeep, priorityAll, "reg0=0", toSend)
+	}
+	if meter != 0 && strings.HasPrefix(begin, "resubmit") {
+		begin = fmt.Sprintf(onClone, begin)
 	}
 	for _, match := range lines(d.include) {
 		add(tableFilter, priorityInclude, match, begin)
@@ -187,7 +216,7 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 			one.targets = []target{t}
 			chosen = fmt.Sprintf("reg1=%d", c.targetNumber(d, t))
 		}
-		if d.strip {
+		if d.strip && !d.failsOpen {
 			add(tableSend, priorityInclude, joinFields(chosen, "vlan_tci=0x1000/0x1000"), c.send(&one, meter, "pop_vlan"))
 		}
 		add(tableSend, priorityAll, chosen, c.send(&one, meter, ""))
@@ -207,8 +236,12 @@ func hashed(actions func(fields string) string, add func(priority int, match, ac
 // send are the actions that send a copy to every destination that is there.
 func (c *compiler) send(d *delivery, meter int, before string) string {
 	actions := []string{}
+	if d.failsOpen {
+		actions = append(actions, actionNormal)
+	}
 	for _, t := range d.targets {
 		switch {
+		case d.failsOpen:
 		case t.absent != "":
 		case d.snaplen > 0:
 			actions = append(actions, fmt.Sprintf("output(port=%d,max_len=%d)", c.targetNumber(d, t), d.snaplen))
@@ -238,8 +271,6 @@ func (c *compiler) targetNumber(d *delivery, t target) int {
 // refuseTreatment says what rules cannot do.
 func (c *compiler) refuseTreatment(d *delivery) (field, problem, remedy string) {
 	switch rate := d.rate; {
-	case d.snaplen > 0 && d.datapath == "netdev" && slices.ContainsFunc(d.targets, func(t target) bool { return t.tunnel != nil }):
-		return "snaplen", "the userspace datapath cuts what a tunnel sends after it has wrapped it, so that copies would arrive malformed", "leave it out, or send to a local port"
 	case d.sample > maxSample:
 		return "sample", fmt.Sprintf("Open vSwitch keeps at least one connection in %d", maxSample), fmt.Sprintf("write 1/%d", maxSample)
 	case rate.Bits%1000 != 0:
@@ -314,13 +345,22 @@ func flowRow(bridge string, f Flow, sessions []string) Row {
 	}
 }
 
-// ruleRows are the rules and meters of a tap bridge that is there, as rows.
-func ruleRows(bridge *Bridge) []Row {
+// isNormal reports whether the rule is the one that ovs-vswitchd gives a bridge in
+// fail mode standalone.
+func isNormal(f Flow) bool {
+	return f.Table == 0 && f.Priority == 0 && f.Match == "" && f.Actions == actionNormal
+}
+
+// rowsOfRules are the rules and meters of a tap bridge that is there, as rows.
+func rowsOfRules(bridge *Bridge) []Row {
 	var rows []Row
 	for _, m := range bridge.Meters {
 		rows = append(rows, meterRow(bridge.Name, m, splitNames(bridge.ExternalIDs[KeySession])))
 	}
 	for _, f := range bridge.Flows {
+		if isNormal(f) && bridge.FailMode != failSecure {
+			continue
+		}
 		rows = append(rows, flowRow(bridge.Name, f, bridge.sessionsBy(f.inPort())))
 	}
 	return rows
@@ -367,7 +407,7 @@ func (c *compiler) keptRules(rows []Row) []Row {
 	}
 	for b := range c.snap.Bridges {
 		bridge := &c.snap.Bridges[b]
-		for _, row := range ruleRows(bridge) {
+		for _, row := range rowsOfRules(bridge) {
 			stays := len(c.brokenAmong(row.Sessions)) > 0
 			if row.Table == TableFlow {
 				port := bridge.portBy(inPortOf(row.Name))

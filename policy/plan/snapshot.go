@@ -19,6 +19,8 @@ const (
 	KeySavedPrefix = "spanctl-saved-"
 	// KeyPSKFile on a tunnel's Interface names the file with its IPsec key.
 	KeyPSKFile = "spanctl-psk-file"
+	// KeyFail on a tap bridge is "open" if it copies everything without its rules.
+	KeyFail = "spanctl-fail"
 	// KeyRole on an Interface or Port overrides its guessed role.
 	KeyRole = "spanctl-role"
 	// KeyTag on an Interface adds it to the sources of the sessions it names,

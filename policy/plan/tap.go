@@ -110,21 +110,25 @@ func (c *compiler) tapRows(t *tap, groups []*group) []Row {
 		Table: TableBridge, Name: t.name, Sessions: names, Tier: t.tier,
 		Columns: map[string]Value{colDatapath: textValue(t.datapath), colIDs: managedIDs(names)},
 	}
-	if t.tier == TierFlow {
+	rules := c.ruleRows(t, groups)
+	if t.sends() {
 		row.Columns[colFailMode] = Value{failSecure}
-		return append([]Row{row}, c.ruledRows(t, groups, names)...)
+		return slices.Concat([]Row{row}, c.ruledRows(t, groups, names), rules)
 	}
 	row.Columns[colFailMode] = Value{"standalone"}
 	row.Columns[colFloodVLANs] = rangesValue(policy.Ranges{{First: 0, Last: maxVLAN}})
 	row.Columns[colOther] = Value{keyForwardBPDU + "=true"}
-	return append([]Row{row}, c.hubRows(t.deliveries[0], groups, names)...)
+	if t.failsOpen {
+		row.Columns[colIDs] = append(Value{KeyFail + "=" + string(policy.FailOpen)}, managedIDs(names)...)
+	}
+	return slices.Concat([]Row{row}, c.hubRows(t.deliveries[0], groups, names), rules)
 }
 
 // hubRows are what is on a mirror hub.
 func (c *compiler) hubRows(d *delivery, groups []*group, names []string) []Row {
 	rows := []Row{patchEnd(d, d.name, d.sink(), d.sink()+"-", nil, false, names)}
 	for _, g := range groups {
-		rows = append(rows, patchRows(d, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions)...)
+		rows = append(rows, c.patchRows(g)...)
 	}
 	for _, t := range d.targets {
 		output := ""
@@ -144,20 +148,26 @@ func (c *compiler) hubRows(d *delivery, groups []*group, names []string) []Row {
 
 // tapMirror copies what reaches the tap bridge to one destination.
 func (c *compiler) tapMirror(d *delivery, output string, sessions []string) Row {
-	row := emptyMirror(d.name, "spanctl-"+strings.TrimPrefix(output, "spanctl-"), sessions, TierHub, c.snap.MirrorFilter)
+	row := emptyMirror(d.name, "spanctl-"+strings.TrimPrefix(output, "spanctl-"), sessions, d.tier, c.snap.MirrorFilter)
 	row.Columns[colSelectDst] = Value{d.sink()}
 	row.Columns[colOutputPort] = Value{output}
 	row.Columns[colSnaplen] = intValue(d.snaplen)
 	return row
 }
 
-// patchRows are the two ends of a patch from a source bridge to a tap bridge.
-func patchRows(d *delivery, bridge string, sessions []string) []Row {
+// patchRows are the two ends of a patch from the group's source bridge to its tap
+// bridge. Rules know it by a number.
+func (c *compiler) patchRows(g *group) []Row {
+	d, bridge, sessions := g.delivery, c.snap.Bridges[g.bridge].Name, g.rows[0].Sessions
 	outer, inner := d.patch(bridge)
-	return []Row{
+	rows := []Row{
 		patchEnd(d, bridge, outer, inner, policy.Ranges{{First: maxVLAN, Last: maxVLAN}}, false, sessions),
 		patchEnd(d, d.name, inner, outer, policy.Ranges{{First: 0, Last: maxVLAN - 1}}, true, sessions),
 	}
+	if d.tier == TierFlow {
+		rows[1].Columns[colRequest] = intValue(c.number(d.tap, inner))
+	}
+	return rows
 }
 
 func patchEnd(d *delivery, bridge, name, peer string, trunks policy.Ranges, protected bool, sessions []string) Row {

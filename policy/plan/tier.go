@@ -68,7 +68,7 @@ func (c *compiler) needOf(o *Outcome) need {
 // filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if
 // it is all that is asked for; else nothing.
 func (t treatment) filter() string {
-	if strings.Contains(t.include, "\n") || t != (treatment{include: t.include, snaplen: t.snaplen, strip: t.strip}) {
+	if strings.Contains(t.include, "\n") || t != (treatment{include: t.include, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
 		return ""
 	}
 	return t.include

@@ -136,7 +136,7 @@ func (t *tracer) findDestinations() {
 		}
 	}
 	for port, p := range t.ports {
-		if isPatch(p) {
+		if isPatch(p) && p.Managed() {
 			continue
 		}
 		for _, b := range []int32{t.bridge[port], t.on[port]} {

@@ -126,7 +126,7 @@ func (t *tracer) judge(v *Verdict, i int, e *expectation, exits []Exit, excused 
 		p.Note = "that copy is session " + strings.Join(e.by, ", ") + "'s"
 	}
 	for _, exit := range exits {
-		if e.limits == nil || e.copied == CopiedNo || e.limits[exit.Limit] {
+		if e.limits == nil || p.Copied == CopiedNo || e.limits[exit.Limit] {
 			continue
 		}
 		disagree("by the policy copies to %s are %s, and the switch sends %s", p.Label(), cutText(slices.Sorted(maps.Keys(e.limits))[0]), cutText(exit.Limit))
