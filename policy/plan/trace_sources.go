@@ -78,7 +78,7 @@ func (t *tracer) choose(o *Outcome, w way) (chosen bool, why string) {
 		}
 		chosen = set != nil && set.contains(w.vlan)
 	}
-	_, because := t.explain(o, w)
+	because := t.explain(o, w, chosen)
 	switch {
 	case chosen:
 		return true, fmt.Sprintf("it %s %s, a source: %s", verb, name, because)
@@ -90,57 +90,60 @@ func (t *tracer) choose(o *Outcome, w way) (chosen bool, why string) {
 	return false, fmt.Sprintf("it %s %s, which is no source for %s: %s", verb, name, sent, because)
 }
 
-// explain says which part of the session's sources decides about a way. Compiling
-// decided; this is asked for one port alone.
-func (t *tracer) explain(o *Outcome, w way) (chosen bool, why string) {
+// explain says which part of the session's sources decided about a way, for which
+// compiling has chosen it or not.
+func (t *tracer) explain(o *Outcome, w way, chosen bool) string {
 	p := t.ports[w.port]
 	switch {
+	case chosen: // a mirror that outputs there still is one that goes
 	case len(t.owners[w.port]) > 0:
-		return false, "it is the destination of session " + strings.Join(t.owners[w.port], ", ")
+		return "it is the destination of session " + strings.Join(t.owners[w.port], ", ")
 	case len(t.foreign[w.port]) > 0:
-		return false, "mirror " + strings.Join(t.foreign[w.port], ", ") + ", which is not spanctl's, outputs to it"
+		return "mirror " + strings.Join(t.foreign[w.port], ", ") + ", which is not spanctl's, outputs to it"
 	case p.Managed() || t.snap.Bridges[t.on[w.port]].Managed():
-		return false, "it is a port of spanctl's own"
+		return "it is a port of spanctl's own"
+	case t.roles[w.port] == roleNone && guessRole(p) == roleNone && len(p.Interfaces) == 1:
+		return fmt.Sprintf("%s ports are never sources", p.Interfaces[0].Type)
 	case t.roles[w.port] == roleNone:
-		if len(p.Interfaces) == 1 && realTypes[p.Interfaces[0].Type] == "" && guessRole(p) == roleNone {
-			return false, fmt.Sprintf("%s ports are never sources", p.Interfaces[0].Type)
-		}
-		return false, KeyRole + " is none"
+		return "it is never a source, since " + KeyRole + " is none"
 	}
-	near := "no selector of sources selects it"
+	applies := func(e *policy.Selector) bool {
+		return (e.Direction == "" || e.Direction == policy.DirectionBoth || e.Direction == w.direction) && (e.VLANs == nil || e.VLANs.Contains(w.vlan))
+	}
+	by, near := "", "no selector of sources selects it"
 	for i := range o.Session.Sources {
-		e := &o.Session.Sources[i]
-		switch {
-		case !t.selects(e, w.port):
-			continue
-		case e.Direction != "" && e.Direction != policy.DirectionBoth && e.Direction != w.direction:
-			near = fmt.Sprintf("sources[%d] selects it with direction: %s", i, e.Direction)
-			continue
+		switch e := &o.Session.Sources[i]; {
+		case by != "" || !t.selects(e, w.port):
+		case applies(e):
+			by = fmt.Sprintf("sources[%d]", i)
 		case e.VLANs != nil && !e.VLANs.Contains(w.vlan):
 			near = fmt.Sprintf("sources[%d] selects it in VLANs %s, and the packet is in VLAN %d", i, e.VLANs, w.vlan)
-			continue
+		default:
+			near = fmt.Sprintf("sources[%d] selects it with direction: %s", i, e.Direction)
 		}
-		chosen, near = true, fmt.Sprintf("sources[%d]", i)
-		break
 	}
-	if !chosen {
-		t.values(w.port, fieldIDs+KeyTag, func(tag string) bool {
-			if chosen = slices.Contains(splitNames(tag), o.Name); chosen {
-				near = fmt.Sprintf("external_ids:%s names the session", KeyTag)
-			}
-			return !chosen
-		})
+	if by == "" && slices.Contains(t.tags(w.port), o.Name) {
+		by = fmt.Sprintf("external_ids:%s names the session", KeyTag)
 	}
-	if !chosen {
-		return false, near
+	if by == "" {
+		return near
 	}
 	for i := range o.Session.Except {
-		e := &o.Session.Except[i]
-		if t.selects(e, w.port) && (e.Direction == "" || e.Direction == policy.DirectionBoth || e.Direction == w.direction) && (e.VLANs == nil || e.VLANs.Contains(w.vlan)) {
-			return false, fmt.Sprintf("except[%d] takes it out", i)
+		if e := &o.Session.Except[i]; !chosen && applies(e) && t.selects(e, w.port) {
+			return fmt.Sprintf("except[%d] takes it out", i)
 		}
 	}
-	return true, near
+	return by
+}
+
+// tags are the sessions that the port names in KeyTag.
+func (t *tracer) tags(port int32) []string {
+	var names []string
+	t.values(port, fieldIDs+KeyTag, func(tag string) bool {
+		names = append(names, splitNames(tag)...)
+		return true
+	})
+	return names
 }
 
 // selects reports whether a selector selects the port, whatever the direction and
