@@ -27,6 +27,8 @@ sessions:
     description: Everything on this host's two bridges, to the audit guest and to a remote IDS
     sources:
       - {role: all, bridge: "xenbr*"}
+    exclude:
+      - {protocol: tcp, port: 7788-7799}        # DRBD replication
     destinations:
       - vm: audit
       - erspan: {remote: 192.0.2.10, session: 100}
@@ -42,9 +44,10 @@ func demoCommand(a *app) *cobra.Command {
 		Short: "Show the main job on a private Open vSwitch",
 		Long: `Show the main job on a private Open vSwitch with guests in network namespaces:
 two bridges, an audit guest and a remote collector, policy, plan, apply, real
-traffic, what the audit guest and the collector received, the alert of Suricata
-there if it is installed, a guest restarted, status. Needs root and Open vSwitch's
-programs, touches nothing of this host, and leaves nothing behind.`,
+traffic, what the audit guest and the collector received and what was left out,
+the alert of Suricata there if it is installed, a guest restarted, status. Needs
+root and Open vSwitch's programs, touches nothing of this host, and leaves nothing
+behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
 			defer cancel()
@@ -67,7 +70,7 @@ type demo struct {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{d.topology, d.apply, d.traffic, d.alert, d.otherBridge, d.restart, d.finish} {
+	for _, step := range []func(context.Context) error{d.topology, d.apply, d.traffic, d.alert, d.replication, d.restart, d.finish} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -133,7 +136,7 @@ func (d *demo) topology(ctx context.Context) error {
 }
 
 func (d *demo) apply(context.Context) error {
-	d.title("The policy: everything on both bridges, to the audit guest and by ERSPAN to the collector")
+	d.title("The policy: everything on both bridges but replication, to the audit guest and by ERSPAN to the collector")
 	file := filepath.Join(d.lab.Dir, "policy.yaml")
 	if err := os.WriteFile(file, []byte(demoPolicy), 0o600); err != nil {
 		return err
@@ -179,12 +182,24 @@ func (d *demo) alert(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) otherBridge(ctx context.Context) error {
-	d.title("files and store talk to each other on the other bridge")
-	return d.compare(ctx, d.files, 2, func() error {
+// replicationPort is one of those that the policy leaves out.
+const replicationPort = 7789
+
+func (d *demo) replication(ctx context.Context) error {
+	d.title(fmt.Sprintf("On the other bridge files replicates to store by TCP port %d, which is left out, and they talk", replicationPort))
+	return d.compare(ctx, d.files, 4, func() error {
+		if err := d.request(ctx, d.files, d.store, replicationPort, "POST /drbd", strings.Repeat("block ", 5000), "done"); err != nil {
+			return err
+		}
 		_, err := ovstest.Exchange(ctx, d.files, d.store, 5)
 		return err
 	})
+}
+
+// replicates reports whether the frame is one that the policy leaves out.
+func replicates(f ovstest.Frame) bool {
+	said := ovstest.Describe(f.Data)
+	return strings.Contains(said, fmt.Sprintf(" TCP %d > ", replicationPort)) || strings.Contains(said, fmt.Sprintf(" > %d [", replicationPort))
 }
 
 func (d *demo) restart(ctx context.Context) error {
@@ -214,8 +229,8 @@ func (d *demo) finish(context.Context) error {
 }
 
 // compare counts what crosses a guest's NIC, both ways, while traffic runs, and
-// what the audit guest and the collector receive of it, and shows the first few
-// copies.
+// what the audit guest and the collector receive of it, replication for itself,
+// and shows the first few copies.
 func (d *demo) compare(ctx context.Context, guest *ovstest.Guest, lines int, traffic func() error) error {
 	atGuest, err := guest.Capture(ctx, ovstest.Outgoing())
 	if err != nil {
@@ -244,47 +259,64 @@ func (d *demo) compare(ctx context.Context, guest *ovstest.Guest, lines int, tra
 		}
 	}
 	crossed := slices.DeleteFunc(slices.Clone(atGuest.Frames()), func(f ovstest.Frame) bool { return bytes.Contains(f.Data, []byte("<fence/")) })
-	missing := 0
+	left := slices.DeleteFunc(slices.Clone(crossed), func(f ovstest.Frame) bool { return !replicates(f) })
+	crossed = slices.DeleteFunc(crossed, replicates)
+	wrong := 0
 	for _, r := range receivers {
-		var copies []ovstest.Frame
-		for _, f := range r.capture.Frames() {
-			if slices.ContainsFunc(crossed, func(c ovstest.Frame) bool { return bytes.Contains(f.Data, c.Data) }) {
-				copies = append(copies, f)
-			}
-		}
+		copies, more := copiesOf(r.capture, crossed), copiesOf(r.capture, left)
 		for _, f := range copies[:min(lines, len(copies))] {
 			fmt.Fprintf(d.stdout, "  %s received: %s\n", r.name, ovstest.Describe(f.Data))
 		}
 		fmt.Fprintf(d.stdout, "  ... %d packets crossed the NIC of %s, %s received %d of them.\n", len(crossed), guest.Name(), r.name, len(copies))
-		missing += max(len(crossed)-len(copies), len(copies)-len(crossed))
+		if len(left) > 0 {
+			fmt.Fprintf(d.stdout, "  ... %d packets of replication crossed the NIC of %s, %s received %d of them.\n", len(left), guest.Name(), r.name, len(more))
+		}
+		wrong += max(len(crossed)-len(copies), len(copies)-len(crossed)) + len(more)
 	}
-	if missing > 0 {
-		return fmt.Errorf("demo: %d copies are missing or too many", missing)
+	if wrong > 0 {
+		return fmt.Errorf("demo: %d copies are missing or too many", wrong)
 	}
 	return nil
 }
 
-// fetch is an HTTP request of web to db.
+// copiesOf are the frames that were captured and are, or have inside of a tunnel,
+// one of those that were sent.
+func copiesOf(c *ovstest.Capture, sent []ovstest.Frame) []ovstest.Frame {
+	return slices.DeleteFunc(slices.Clone(c.Frames()), func(f ovstest.Frame) bool {
+		return !slices.ContainsFunc(sent, func(s ovstest.Frame) bool { return bytes.Contains(f.Data, s.Data) })
+	})
+}
+
+// fetch is a page that web has of db.
 func (d *demo) fetch(ctx context.Context) error {
-	listener, err := d.db.Listen(ctx, "tcp", fmt.Sprintf("%s:80", d.db.Addr()))
+	return d.request(ctx, d.web, d.db, 80, "GET /", "", strings.Repeat("page ", 2000))
+}
+
+// request is an HTTP request of one guest to another, with a body, and the answer.
+func (d *demo) request(ctx context.Context, from, to *ovstest.Guest, port int, line, body, answer string) error {
+	address := netip.AddrPortFrom(to.Addr(), uint16(port)).String()
+	listener, err := to.Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, strings.Repeat("page ", 2000)) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // that it is sent is enough
+			fmt.Fprintln(w, answer)
+		}),
 		ReadHeaderTimeout: 5 * time.Second,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	conn, err := d.web.Dial(ctx, "tcp", fmt.Sprintf("%s:80", d.db.Addr()))
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: db\r\nConnection: close\r\n\r\n")
+	conn, err := from.Dial(ctx, "tcp", address)
 	if err == nil {
-		_, err = io.Copy(io.Discard, bufio.NewReader(conn))
+		_, err = fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", line, to.Name(), len(body), body)
+		if err == nil {
+			_, err = io.Copy(io.Discard, bufio.NewReader(conn))
+		}
+		err = errors.Join(err, conn.Close())
 	}
-	err = errors.Join(err, conn.Close(), server.Shutdown(ctx))
+	err = errors.Join(err, server.Shutdown(ctx))
 	if stopped := <-served; !errors.Is(stopped, http.ErrServerClosed) {
 		err = errors.Join(err, stopped)
 	}
