@@ -38,6 +38,15 @@ func (p *Packet) IP() bool { return p.EtherType == EtherTypeIPv4 || p.EtherType 
 // HasPorts reports whether the packet carries ports.
 func (p *Packet) HasPorts() bool { return p.Protocol.hasPorts() && p.Fragment != FragmentLater }
 
+// ProtocolSeen is the protocol as the switch sees it: of a later fragment over IPv6
+// that of the fragment header, whatever is in it (lib/flow.c, OVS 3.1).
+func (p *Packet) ProtocolSeen() Protocol {
+	if p.EtherType == EtherTypeIPv6 && p.Fragment == FragmentLater {
+		return "44"
+	}
+	return p.Protocol
+}
+
 // String is the packet in the words of ParsePacket.
 func (p *Packet) String() string {
 	var words []string
@@ -85,7 +94,7 @@ func (m *Match) Holds(p *Packet) bool {
 	family := protocolFamily(m.Protocol)
 	switch {
 	case m.EtherType != "" && m.EtherType != p.EtherType,
-		m.Protocol != "" && (!p.IP() || m.Protocol != p.Protocol || family != 0 && family != etherFamily(p.EtherType)),
+		m.Protocol != "" && (!p.IP() || m.Protocol != p.ProtocolSeen() || family != 0 && family != etherFamily(p.EtherType)),
 		m.Src.IsValid() && !address(m.Src, true),
 		m.Dst.IsValid() && !address(m.Dst, false),
 		m.Net.IsValid() && !either(func(src bool) bool { return address(m.Net, src) }),

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -58,8 +60,17 @@ func TestE2ETraceFlow(t *testing.T) {
 	if e := v.Places[0].Exits[0]; !e.Metered || strings.Join(v.Notes, "|") != "copies over 1Mbps are dropped" {
 		s.Errorf("%+v", v)
 	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	s.check(err)
+	s.forward(listener, carry)
+	var out, said bytes.Buffer
+	code := run([]string{"trace", "chosen", "--in", "vif-a", "arp", "--db", "tcp:" + listener.Addr().String()}, strings.NewReader(""), &out, &said)
+	if text := out.String(); code != exitOK || !strings.Contains(text, "\nswitch: not asked: the database is another host's\n") || !strings.Contains(text, "\nsession chosen: copied\n") ||
+		!strings.Contains(text, "\n  include[1] holds: {ethertype: arp}\n  to vif-audit: copied\n") {
+		s.Errorf("from afar trace exits %d and says\n%s%s", code, text, said.String())
+	}
 	tap := s.vsctl("--bare", "--columns=name", "find", "Bridge", "fail_mode=secure")
-	_, err := s.lab.OFCtl(s.ctx, "-OOpenFlow14", "del-flows", tap, "arp")
+	_, err = s.lab.OFCtl(s.ctx, "-OOpenFlow14", "del-flows", tap, "arp")
 	s.check(err)
 	s.wantDisagreement("chosen", "--in vif-c arp", "by the policy a copy goes to vif-audit, and the switch sends none")
 	_, err = s.lab.OFCtl(s.ctx, "-OOpenFlow14", "add-flow", tap, "priority=999,ipv6,actions=flood")

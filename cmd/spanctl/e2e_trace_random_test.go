@@ -41,7 +41,7 @@ func TestE2ETraceOfAnyPacket(t *testing.T) {
 			case "4":
 				words = append(words, pick("tcp", "udp", "sctp", "icmp", "protocol=89", "gre"), "src="+pick("10.20.0.1", "10.1.0.1", "192.0.2.1"), "dst="+pick("10.20.0.1", "11.0.0.1"), "dscp="+pick("0", "46"))
 			case "6":
-				words = append(words, pick("tcp", "udp", "icmp6", "protocol=89", "gre"), "src="+pick("2001:db8::7", "fd00::1"), "dst="+pick("2001:db8::7", "fd00::1"))
+				words = append(words, pick("tcp", "udp", "icmp6", "protocol=89", "gre"), "src="+pick("2001:db8::7", "fd00::1"), "dst="+pick("2001:db8::7", "fd00::1"), "dscp=0")
 			case "arp":
 				words = append(words, "arp", "src="+pick("10.20.0.1", "192.0.2.1"))
 			default:

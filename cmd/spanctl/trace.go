@@ -80,6 +80,7 @@ func (a *app) trace(ctx context.Context, conn *ovs.Conn, names []string, in stri
 			}
 		}
 	}
+	snap.Local = true // the sessions are those of the host, whatever can be done from here
 	p := stored(ctx, conn, snap)
 	answer := p.Answer(probe, switchSays)
 	if len(names) > 0 {

@@ -54,6 +54,12 @@ func (s *Snapshot) Enter(in string, p *policy.Packet) (*Probe, error) {
 			probe.Notes = append(probe.Notes, "dst_mac is not said: the switch does not know where that is, and floods the packet")
 		}
 	}
+	switch {
+	case q.ProtocolSeen() != q.Protocol:
+		probe.Notes = append(probe.Notes, "of later fragments over IPv6 the switch sees neither ports nor the protocol")
+	case q.Fragment != "" && q.Protocol != "":
+		probe.Notes = append(probe.Notes, "of fragments the switch sees no ports")
+	}
 	var tag *uint16
 	if q.VLAN != 0 {
 		tag = &q.VLAN
@@ -187,13 +193,13 @@ func (q *Probe) Flow() string {
 		if p.EtherType == policy.EtherTypeIPv6 {
 			ip, suffix, src, dst, icmp = "ipv6", "6", "ipv6_src", "ipv6_dst", "icmpv6_type=128"
 		}
-		add("%s,%s=%s,%s=%s,nw_tos=%d,nw_ttl=64", protocolField(p.Protocol, ip, suffix), src, p.Src, dst, p.Dst, p.DSCP<<2)
+		add("%s,%s=%s,%s=%s,nw_tos=%d,nw_ttl=64", protocolField(p.ProtocolSeen(), ip, suffix), src, p.Src, dst, p.Dst, p.DSCP<<2)
 		switch {
 		case p.Fragment != "": // the switch does not look for ports then
 			add("nw_frag=%s", p.Fragment)
 		case p.HasPorts():
 			add("%s_src=%d,%s_dst=%d", p.Protocol, p.SrcPort, p.Protocol, p.DstPort)
-		case p.Protocol == policy.ProtocolICMP || p.Protocol == policy.ProtocolICMP6:
+		case p.ProtocolSeen() == policy.ProtocolICMP || p.ProtocolSeen() == policy.ProtocolICMP6:
 			add("%s", icmp)
 		}
 	}

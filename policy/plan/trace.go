@@ -383,10 +383,10 @@ func (t *tunnel) sends(p *policy.Packet, route Route) bool {
 		return p.Dst == hop
 	case p.Src != t.remote && p.Dst != t.remote:
 		return false
-	case t.pskFile != "" && (p.Protocol == policy.ProtocolESP || p.Protocol == policy.ProtocolUDP && (p.Fragment != "" || p.DstPort == 4500)):
+	case t.pskFile != "" && (p.Fragment != "" || p.Protocol == policy.ProtocolESP || p.Protocol == policy.ProtocolUDP && p.DstPort == 4500):
 		return true
 	case t.kind == "vxlan" || t.kind == "geneve":
-		return p.Protocol == policy.ProtocolUDP && (p.Fragment != "" || strconv.Itoa(int(p.DstPort)) == udpPort(t.kind, t.options))
+		return p.Fragment != "" || p.Protocol == policy.ProtocolUDP && strconv.Itoa(int(p.DstPort)) == udpPort(t.kind, t.options)
 	}
 	return p.Protocol == policy.ProtocolGRE
 }

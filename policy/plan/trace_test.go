@@ -44,6 +44,7 @@ port gone ofport=-1
 		{"trunk", "icmp vlan=30", "in_port=3,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,dl_vlan=30,icmp,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_tos=0,nw_ttl=64,icmp_type=8", "port trunk does not carry VLAN 30"},
 		{"native", "icmp6 dst=ff02::1:ff00:7", "in_port=5,dl_src=02:00:00:00:00:01,dl_dst=33:33:ff:00:00:07,icmp6,ipv6_src=2001:db8::1,ipv6_dst=ff02::1:ff00:7,nw_tos=0,nw_ttl=64,icmpv6_type=128", "5"},
 		{"native", "udp dst=239.129.2.3 vlan=10 fragment=first", "in_port=5,dl_src=02:00:00:00:00:01,dl_dst=01:00:5e:01:02:03,dl_vlan=10,udp,nw_src=192.0.2.1,nw_dst=239.129.2.3,nw_tos=0,nw_ttl=64,nw_frag=first", "10"},
+		{"eth0", "udp ipv6 fragment=later", "in_port=2,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,ipv6,nw_proto=44,ipv6_src=2001:db8::1,ipv6_dst=2001:db8::2,nw_tos=0,nw_ttl=64,nw_frag=later", "0"},
 		{"native", "tcp vlan=11", "", "port native does not carry VLAN 11"},
 		{"all", "tcp vlan=11", "", "11"},
 		{"tunnel", "protocol=89 vlan=11", "in_port=7,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,dl_vlan=11,ip,nw_proto=89,nw_src=192.0.2.1,nw_dst=192.0.2.2,nw_tos=0,nw_ttl=64", "5"},
