@@ -6,10 +6,12 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 
-# Fuzz targets run this long each, benchmarks this often, what is soaked as often.
+# Fuzz targets run this long each, benchmarks this often, what is soaked as often;
+# the oracle decides on so many packets.
 FUZZTIME ?= 1m
 COUNT    ?= 5
 SOAK     ?= 50
+ORACLE   ?= 100000
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -42,6 +44,10 @@ test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, ge
 soak: deps ## do over 50 times, under traffic, what must never leak: apply, delete, kill (as root; SOAK=50 rounds)
 	SPANCTL_SOAK=$(SOAK) $(GO) test -race -run E2EIsolation -count 1 -timeout 60m ./cmd/spanctl
 
+.PHONY: oracle
+oracle: deps ## compare the flow tier with the policy, packet by packet, on a real switch (ORACLE=100000 decisions)
+	SPANCTL_ORACLE=$(ORACLE) $(GO) test -run Oracle -count 1 -timeout 60m ./cmd/spanctl
+
 .PHONY: test-ovs35
 test-ovs35: deps ## run the end-to-end tests on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
 	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -timeout 14m -run 'E2E|Examples|Demo' -skip HandMade ./cmd/spanctl
@@ -69,6 +75,7 @@ bench: deps bench-deps ## compare speed and memory with peers in one run, as rat
 	$(GO) test -run '^$$' -bench . -benchtime 10x -count $(COUNT) ./policy/plan
 	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(COUNT) -timeout 50m ./ovs
 	$(GO) test -run '^$$' -bench 'Goodput|RoundTrip' -benchtime $$((20 * $(COUNT)))x -timeout 50m ./cmd/spanctl
+	$(GO) test -run '^$$' -bench 'Megaflows|Rules' -benchtime $$((3 * $(COUNT)))x ./cmd/spanctl
 
 .PHONY: bench-deps
 bench-deps: ## install iperf3, if it is not there (Debian, Ubuntu; as root)

@@ -194,11 +194,16 @@ func (r *rig) bySpanctl(name, bridges string, locals, tunnels int) *variant {
 		fmt.Sprintf("{erspan: {remote: %s, session: 100}}", r.collector.Addr()),
 		fmt.Sprintf("{gre: {remote: %s, key: 7}}", r.collector.Addr()),
 	}[:tunnels]...)
-	policy := fmt.Sprintf("version: 1\nsessions:\n  s: {sources: [{role: all, bridge: %q}], destinations: [%s]}\n", bridges, strings.Join(destinations, ", "))
+	return r.byPolicy(name, fmt.Sprintf("{sources: [{role: all, bridge: %q}], destinations: [%s]}", bridges, strings.Join(destinations, ", ")), copiesTo(locals, tunnels))
+}
+
+// byPolicy is a variant with one session.
+func (r *rig) byPolicy(name, session string, want copies) *variant {
+	policy := "version: 1\nsessions:\n  s: " + session + "\n"
 	file := filepath.Join(r.TempDir(), "policy.yaml")
 	r.check(os.WriteFile(file, []byte(policy), 0o600))
 	return &variant{
-		name: name, want: copiesTo(locals, tunnels),
+		name: name, want: want,
 		up:   func() { r.spanctl("apply", "-f", file) },
 		down: func() { r.spanctl("delete", "--all") },
 	}

@@ -36,7 +36,7 @@ import (
 func BenchmarkGoodput(b *testing.B) {
 	r := newRig(b)
 	r.startBulk()
-	r.compare(r.bulk, "goodput", "cpu")
+	r.compare(r.round(), r.bulk, "goodput", "cpu")
 }
 
 // BenchmarkRoundTrip compares, as BenchmarkGoodput does, the time of a round trip of a small UDP packet with nothing else
@@ -44,7 +44,7 @@ func BenchmarkGoodput(b *testing.B) {
 func BenchmarkRoundTrip(b *testing.B) {
 	r := newRig(b)
 	r.startPingPong()
-	r.compare(r.roundTrip, "time")
+	r.compare(r.round(), r.roundTrip, "time")
 }
 
 // A variant is one way to mirror what guests a and b exchange.
@@ -79,8 +79,7 @@ func (r *rig) round() []*variant {
 }
 
 // compare runs rounds and reports a line for each variant.
-func (r *rig) compare(measure func() []float64, metrics ...string) {
-	round := r.round()
+func (r *rig) compare(round []*variant, measure func() []float64, metrics ...string) {
 	var turns []turn
 	for r.Loop() {
 		for _, v := range round {

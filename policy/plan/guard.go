@@ -85,12 +85,12 @@ func (r Route) asks(remote netip.Addr) []string {
 	if r.NextHop.IsValid() {
 		hop = r.NextHop
 	}
+	match, from := fmt.Sprintf("arp,arp_op=1,arp_tpa=%s", hop), "arp_spa"
 	if hop.Is6() {
-		return []string{fmt.Sprintf("icmp6,icmp_type=135,nd_target=%s", hop)}
+		match, from = fmt.Sprintf("icmp6,icmp_type=135,nd_target=%s", hop), "ipv6_src"
 	}
-	match := fmt.Sprintf("arp,arp_op=1,arp_tpa=%s", hop)
 	if r.Source.IsValid() {
-		match += ",arp_spa=" + r.Source.String()
+		match += "," + from + "=" + r.Source.String()
 	}
 	return []string{match}
 }
