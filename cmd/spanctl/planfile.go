@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"spanctl/ovs"
 	"spanctl/policy"
@@ -126,9 +127,11 @@ func loadPlan(name string) (*planFile, *request, error) {
 }
 
 // planner makes the file's plan again, and refuses if it is another one by now:
-// what is applied is what was shown.
+// what is applied is what was shown. Of a plan that takes several steps what was
+// done in the first is no longer in it.
 func (f *planFile) planner(ctx context.Context, conn *ovs.Conn, r *request) ovs.Planner {
 	again := r.planner(ctx, conn)
+	var first []plan.Change
 	return func(snap *plan.Snapshot) (*plan.Plan, error) {
 		if snap.Root != f.Database {
 			return nil, fmt.Errorf("%w: it was made for another database; make a new one", errStale)
@@ -141,13 +144,18 @@ func (f *planFile) planner(ctx context.Context, conn *ovs.Conn, r *request) ovs.
 		if err != nil {
 			return nil, err
 		}
-		is, err := json.Marshal(newJSONPlan(p).Changes)
-		if err != nil {
-			return nil, err
+		whole := *p
+		for _, done := range [][]plan.Change{nil, first} {
+			whole.Changes = plan.Sort(slices.Concat(done, p.Changes))
+			is, err := json.Marshal(newJSONPlan(&whole).Changes)
+			if err != nil {
+				return nil, err
+			}
+			if bytes.Equal(was, is) {
+				first = p.Inert().Changes
+				return p, nil
+			}
 		}
-		if !bytes.Equal(was, is) {
-			return nil, fmt.Errorf("%w: since it was made the database has changed, or the time, and something else would be done now; nothing was changed, make a new one", errStale)
-		}
-		return p, nil
+		return nil, fmt.Errorf("%w: since it was made the database has changed, or the time, and something else would be done now; nothing was changed, make a new one", errStale)
 	}
 }

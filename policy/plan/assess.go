@@ -240,7 +240,7 @@ func overlaps(m *Mirror, want *vlanSet) bool {
 func (h *Health) pending(p *Plan) {
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if c.Table != TableIntent && c.Table != TableFlow && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
+		if c.Table != TableIntent && !c.rules() && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
 			h.Problems = append(h.Problems, fmt.Sprintf("%s %s is not as it should be (%s): run spanctl apply", c.Table, c.Name, c.Detail))
 		}
 	}
@@ -260,7 +260,7 @@ func (h *Health) pendingRules(p *Plan) {
 	}
 	count := map[string]int{}
 	for i := range p.Changes {
-		if c := &p.Changes[i]; c.Table == TableFlow && (slices.Contains(c.Sessions, h.Outcome.Name) || c.foreign() && c.Bridge == tap.Name) {
+		if c := &p.Changes[i]; c.rules() && (slices.Contains(c.Sessions, h.Outcome.Name) || c.foreign() && c.Bridge == tap.Name) {
 			count[c.Detail]++
 		}
 	}
@@ -268,6 +268,9 @@ func (h *Health) pendingRules(p *Plan) {
 		h.Problems = append(h.Problems, fmt.Sprintf("%d rules of tap bridge %s are not as they should be (%s): run spanctl apply", count[detail], tap.Name, detail))
 	}
 }
+
+// rules reports whether the change is about what OVSDB does not have.
+func (c *Change) rules() bool { return c.Table == TableFlow || c.Table == TableMeter }
 
 // misses reports whether packets are missing, or too many, until the change is
 // made. Ports that a mirror would gain are counted one by one: see sources.

@@ -52,7 +52,7 @@ func Make(snap *Snapshot, intent Intent, now time.Time) *Plan {
 	desired := Compile(snap, intent, now)
 	changes := postpone(snap, Diff(current(snap, desired.Rows), desired.Rows))
 	explain(changes, intent, desired.Outcomes)
-	changes = append(changes, follow(snap, changes)...)
+	changes = Sort(append(changes, follow(snap, changes)...))
 	return &Plan{Base: snap, Changes: changes, Outcomes: desired.Outcomes, Warnings: desired.Warnings}
 }
 

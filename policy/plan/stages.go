@@ -66,7 +66,7 @@ func (p *Plan) Rules() (before, after []Rules) {
 	var order []string
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if c.Table != TableFlow && c.Table != TableMeter {
+		if !c.rules() {
 			continue
 		}
 		if !slices.Contains(order, c.Bridge) {
