@@ -138,3 +138,36 @@ func TestE2ETraceHub(t *testing.T) {
 	s.want(exitDegraded, "apply")
 	s.wantTrace("audit", "--in vif-a tcp "+s.to("b"), plan.CopiedYes, 1, 1, 0, 0)
 }
+
+func TestE2ETraceRSPAN(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b")
+	s.add(ovstest.GuestConfig{Name: "span", Tag: 100})
+	s.check(s.lab.AddBridge(s.ctx, "br1"))
+	s.add(ovstest.GuestConfig{Name: "c", Bridge: "br1"})
+	s.greet(s.guests["a"], s.guests["b"])
+	s.vsctl("add-port", "br0", "to-br1", "--", "set", "Interface", "to-br1", "type=patch", "options:peer=to-br0",
+		"--", "add-port", "br1", "to-br0", "--", "set", "Interface", "to-br0", "type=patch", "options:peer=to-br1")
+	s.apply("  rspan: {sources: [{vm: a}], destinations: [{vlan: 100}], snaplen: 200}\n")
+	for _, c := range []struct {
+		args   string
+		copied plan.Copied
+		copies int
+	}{
+		{"--in vif-a tcp " + s.to("b"), plan.CopiedYes, 4}, // br0, a, b and span: what is cut goes over no patch (OVS 3.1)
+		{"--in vif-b tcp " + s.to("a"), plan.CopiedYes, 4},
+		{"--in vif-b tcp", plan.CopiedYes, 4},
+		{"--in vif-c tcp " + s.to("a"), plan.CopiedYes, 4},
+		{"--in vif-c tcp " + s.to("b"), plan.CopiedNo, 0},
+		{"--in vif-a tcp vlan=100", plan.CopiedYes, 0},
+		{"--in vif-span tcp", plan.CopiedYes, 0},
+		{"--in vif-a lldp", plan.CopiedYes, 0},
+	} {
+		v := s.wantTrace("rspan", c.args, c.copied, c.copies)
+		if c.copies > 0 && v.Places[0].Exits[0].Limit != 200 {
+			s.Errorf("%s: %+v", c.args, v)
+		}
+	}
+	s.vsctl("set", "Mirror", "spanctl-rspan", "output_vlan=101")
+	s.wantDisagreement("rspan", "--in vif-a tcp", "by the policy a copy goes to vlan 100, and the switch sends none")
+}
