@@ -37,6 +37,9 @@ func (c *compiler) narrow(d *delivery, t target, counts func(port int32) bool) s
 			}
 		})
 	}
+	if t.tunnel != nil && d.snaplen > 0 { // cut before it is wrapped
+		largest = min(largest, d.snaplen-14)
+	}
 	switch {
 	case largest+added <= limit:
 		return ""
