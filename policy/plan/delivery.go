@@ -36,8 +36,10 @@ type tap struct {
 
 // A treatment is what becomes of copies on their way.
 type treatment struct {
-	// include and exclude are OpenFlow matches, a line each.
+	// include and exclude are OpenFlow matches, a line each; chosen tells that include
+	// is asked for, even if no packet can match it.
 	include, exclude string
+	chosen           bool
 	balance          policy.Balance
 	sample           int // one connection in so many; 0 and 1: all
 	snaplen          int
@@ -48,7 +50,7 @@ type treatment struct {
 
 func treatmentOf(s *policy.Session) treatment {
 	t := treatment{
-		include: strings.Join(allMatches(s.Include), "\n"), exclude: strings.Join(allMatches(s.Exclude), "\n"),
+		include: strings.Join(allMatches(s.Include), "\n"), chosen: len(s.Include) > 0, exclude: strings.Join(allMatches(s.Exclude), "\n"),
 		balance: s.Balance, sample: s.Sample.N, snaplen: s.Snaplen, strip: s.StripVLAN, rate: s.MaxRate, open: s.Fail == policy.FailOpen,
 	}
 	if s.Destinations[0].VLAN != 0 {

@@ -17,6 +17,23 @@ func parseMatch(t *testing.T, text string) *policy.Match {
 	return &doc.Sessions["s"].Include[0]
 }
 
+// A session whose include no packet can match copies nothing, rather than everything.
+func TestIncludeThatNothingMatches(t *testing.T) {
+	m := parseMatch(t, `{mac: "02:00:00:00:00:01", src_mac: "02:00:00:00:00:02", dst_mac: "02:00:00:00:00:03"}`)
+	if list := matches(m); len(list) > 0 {
+		t.Fatalf("matches are %q", list)
+	}
+	session := &policy.Session{Include: []policy.Match{*m}, Destinations: []policy.Destination{{Interface: "x"}}}
+	if tr := treatmentOf(session); !tr.chosen || tr.filter() != "" {
+		t.Errorf("treatment is %+v", tr)
+	}
+	c := &compiler{numbers: map[string]int{}}
+	d := &delivery{tap: &tap{}, treatment: treatmentOf(session), targets: []target{{port: -1, absent: "x"}}}
+	for _, rule := range c.rules(&group{delivery: d}, 1, 0) {
+		t.Errorf("rule %+v", rule)
+	}
+}
+
 func TestMatches(t *testing.T) {
 	for text, want := range map[string]string{
 		`{protocol: tcp}`:                                               "tcp | tcp6",

@@ -189,7 +189,7 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 	for _, match := range lines(d.include) {
 		add(tableFilter, priorityInclude, match, begin)
 	}
-	if d.include == "" {
+	if !d.chosen {
 		add(tableFilter, priorityAll, "", begin)
 	}
 	if d.balance != "" {

@@ -47,7 +47,7 @@ func (c *compiler) needOf(o *Outcome) need {
 		present    bool
 		field, why string
 	}{
-		{d.include != "" && !filtered, "include", "it chooses packets by their headers"},
+		{d.chosen && !filtered, "include", "it chooses packets by their headers"},
 		{d.exclude != "", "exclude", "it leaves packets out by their headers"},
 		{d.balance != "", "balance", "its destinations share the copies"},
 		{d.sample > 1, "sample", "it keeps one connection in N"},
@@ -68,7 +68,7 @@ func (c *compiler) needOf(o *Outcome) need {
 // filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if
 // it is all that is asked for; else nothing.
 func (t treatment) filter() string {
-	if strings.Contains(t.include, "\n") || t != (treatment{include: t.include, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
+	if strings.Contains(t.include, "\n") || t != (treatment{include: t.include, chosen: t.chosen, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
 		return ""
 	}
 	return t.include
