@@ -22,16 +22,17 @@ var arrows = map[string][]string{
 	"spanctl/policy":      {"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"},
 	"spanctl/policy/plan": {"spanctl/policy"},
 	"spanctl/ovs": {
-		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs/vswitchd",
+		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs/vswitchd", "spanctl/ovs/openflow",
 		"github.com/ovn-kubernetes/libovsdb", "github.com/go-logr/logr", // libovsdb's logger
 		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix",
 	},
 	"spanctl/ovs/vswitchd": {},
+	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
 	"spanctl/ovs/ovstest": {
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
 	},
 	"spanctl/cmd/spanctl": {
-		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
+		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
 	},
 }
 

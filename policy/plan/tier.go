@@ -66,9 +66,10 @@ func (c *compiler) needOf(o *Outcome) need {
 }
 
 // filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if
-// it is all that is asked for; else nothing.
+// it is all that is asked for; else nothing. A filter sees packets of access ports
+// without the tag that they have in the switch, so that it cannot be about VLANs.
 func (t treatment) filter() string {
-	if strings.Contains(t.include, "\n") || t != (treatment{include: t.include, chosen: t.chosen, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
+	if strings.Contains(t.include, "\n") || strings.Contains(t.include, "vlan") || t != (treatment{include: t.include, chosen: t.chosen, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
 		return ""
 	}
 	return t.include
