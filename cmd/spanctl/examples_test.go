@@ -203,8 +203,7 @@ func (s *site) writeShown(shown shownSession) string {
 	return file
 }
 
-// TestPoliciesOfPagesArePlanned plans each policy that a page shows. Refused are
-// those alone that need the flow tier, and they say so.
+// TestPoliciesOfPagesArePlanned plans each policy that a page shows.
 func TestPoliciesOfPagesArePlanned(t *testing.T) {
 	t.Parallel()
 	s := newExampleHost(t)
@@ -214,13 +213,9 @@ func TestPoliciesOfPagesArePlanned(t *testing.T) {
 	for _, page := range append(pages, "../../README.md") {
 		for _, shown := range policiesIn(t, page) {
 			planned++
-			o := shown.session
-			later := len(o.Include)+len(o.Exclude) > 0 || o.Balance != "" || o.Sample.N > 1 || !o.MaxRate.IsZero()
-			code, stdout, stderr := s.spanctl("plan", "-f", s.writeShown(shown))
-			if later && code == exitRefused && strings.Contains(stderr, "needs the flow tier") || !later && code == exitOK {
-				continue
+			if code, stdout, stderr := s.spanctl("plan", "-f", s.writeShown(shown)); code != exitOK {
+				t.Errorf("%s: plan of session %s exits %d\n%s%s", page, shown.name, code, stdout, stderr)
 			}
-			t.Errorf("%s: plan of session %s exits %d\n%s%s", page, shown.name, code, stdout, stderr)
 		}
 	}
 	if planned < 10 {
