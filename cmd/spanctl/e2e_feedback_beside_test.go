@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,36 +40,72 @@ func TestE2EFeedbackSenders(t *testing.T) {
 }
 
 // A bridge that patch ports join to the one by which the tunnel leaves: as long as that has not learnt where the
-// collector is the tunnel's packets flood over the patch. Copied whole, both are listed, and each frame of either is
-// copied once, where it entered; one of them alone cannot be.
+// collector is the tunnel's packets flood over the patch, and are not copied there either. By rules each frame is copied
+// once for each bridge by whose ports it goes, on both bridges or one; by lists of both, once, where it entered, and one
+// of them alone is refused.
 func TestE2EFeedbackJoinedUnderlay(t *testing.T) {
 	t.Parallel()
-	u := newUnderlay(t)
-	u.vsctl("add-port", "br0", "to-ext", "--", "set", "Interface", "to-ext", "type=patch", "options:peer=to-br0",
-		"--", "add-port", "br-ext", "to-br0", "--", "set", "Interface", "to-br0", "type=patch", "options:peer=to-ext")
-	for _, sources := range []string{"{role: all, bridge: br0}", "{vm: a}"} {
-		u.wantLoop("  audit: {sources: ["+sources+"], destinations: ["+u.erspan()+"]}\n", "br0 -> ... -> erspan "+u.sensor.Addr().String()+" session 100 -> br-ext -> br0")
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprintf("remote %v", remote), func(t *testing.T) {
+			t.Parallel()
+			u := newUnderlay(t)
+			u.vsctl("add-port", "br0", "to-ext", "--", "set", "Interface", "to-ext", "type=patch", "options:peer=to-br0",
+				"--", "add-port", "br-ext", "to-br0", "--", "set", "Interface", "to-br0", "type=patch", "options:peer=to-ext")
+			if remote {
+				u.lab.DB = u.overTCP()
+				for _, sources := range []string{"{role: all, bridge: br0}", "{vm: a}"} {
+					u.wantLoop("  audit: {sources: ["+sources+"], destinations: ["+u.erspan()+"]}\n", "br0 -> ... -> erspan "+u.sensor.Addr().String()+" session 100 -> its route is not known -> br0")
+				}
+				u.apply(u.everywhere())
+				u.awaitEgress()
+				u.apply(u.everywhere())
+				u.crossing(func(string, bool) int { return 1 })
+				return
+			}
+			u.apply(u.everywhere())
+			u.crossing(func(_ string, crosses bool) int { return 1 + btoi(crosses) })
+			u.apply("  audit: {sources: [{role: all, bridge: br0}], destinations: [" + u.erspan() + "]}\n")
+			u.crossing(func(entered string, crosses bool) int { return btoi(entered == "br0" || crosses) })
+		})
 	}
-	u.apply(u.everywhere())
+}
+
+// crossing sends a crowd's frames less the host's over two bridges that are joined, first where it is known where everybody
+// is and then where br-ext has forgotten, and wants of each as many copies as there should be of what enters a bridge and
+// is sent to the other too or is not.
+func (u *underlay) crossing(copies func(entered string, crosses bool) int) {
+	u.Helper()
 	u.settle()
 	for _, known := range []bool{true, false} {
 		if !known {
 			_, err := u.lab.AppCtl(u.ctx, "fdb/flush", "br-ext")
 			u.check(err)
 		}
-		wire := u.wire()
-		c := u.crowd()
-		var frames [][]byte
-		for _, s := range c.shots {
-			if s.from != ovstest.Sender(u.host) {
-				u.send(s.from, s.frame)
-				frames = append(frames, s.frame)
-			}
+		wire, c := u.wire(), u.crowd()
+		c.shots = slices.DeleteFunc(c.shots, func(s shot) bool { return s.from == ovstest.Sender(u.host) })
+		u.check(fire(c.shots))
+		u.check(wire.Fence(u.ctx, u.a, ovstest.Broadcast))
+		u.check(wire.Fence(u.ctx, u.v, ovstest.Broadcast))
+		have, _ := wire.sorted()
+		count := map[string]int{}
+		for _, frame := range have {
+			count[string(frame)]++
 		}
-		u.check(wire.Fence(u.ctx, u.a, u.b))
-		u.check(wire.Fence(u.ctx, u.v, u.w))
-		copies, _ := wire.sorted()
-		u.wantSameFrames(fmt.Sprintf("copies, collector's place known: %v", known), copies, frames)
+		for _, s := range c.shots {
+			entered, floods := "br-ext", s.frame[0] == 0xff
+			if s.from == ovstest.Sender(u.a) || s.from == ovstest.Sender(u.b) {
+				entered = "br0"
+			}
+			mayFlood := entered == "br-ext" && (!known || bytes.Equal(s.frame[:6], u.host.HardwareAddr()))
+			least, most := copies(entered, floods), copies(entered, floods || mayFlood)
+			if n := count[string(s.frame)]; n < least || n > most {
+				u.Errorf("collector's place known %v: %d copies, not %d to %d, of %s", known, n, least, most, ovstest.Describe(s.frame))
+			}
+			delete(count, string(s.frame))
+		}
+		for frame, n := range count {
+			u.Errorf("collector's place known %v: %d copies of %s", known, n, ovstest.Describe([]byte(frame)))
+		}
 	}
 	u.wantNoLoop()
 	u.wantNoChanges()
@@ -115,29 +153,58 @@ func TestE2EFeedbackTunnelBesideLocalGuest(t *testing.T) {
 	u.wantNoChanges()
 }
 
-// Two tunnels, each by a bridge that the other's session copies: both are listed, or the later is refused.
+// Two tunnels, each by a bridge that the other's session copies. On the host rules leave out the packets of both; by OVSDB
+// alone both are listed, or the later is refused.
 func TestE2EFeedbackTwoTunnelsAcross(t *testing.T) {
 	t.Parallel()
-	u := newUnderlay(t)
-	far, err := u.lab.AddCollector(u.ctx, ovstest.CollectorConfig{Name: "far", Bridge: "br0", Host: netip.MustParsePrefix("198.51.100.1/24"), IP: netip.MustParsePrefix("198.51.100.2/24")})
-	u.check(err)
-	u.vsctl("set", "Interface", "br0", "mtu_request=1700", "--", "set", "Interface", far.Port(), "external_ids:spanctl-role=uplink")
-	u.greet(u.a, u.b, far)
-	tunnels := func(one, two string) string {
-		// The host's own ports are left out: each is as wide as the path by it, and no path is wide enough for both.
-		return fmt.Sprintf(`
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprintf("remote %v", remote), func(t *testing.T) {
+			t.Parallel()
+			u := newUnderlay(t)
+			far, err := u.lab.AddCollector(u.ctx, ovstest.CollectorConfig{Name: "far", Bridge: "br0", Host: netip.MustParsePrefix("198.51.100.1/24"), IP: netip.MustParsePrefix("198.51.100.2/24")})
+			u.check(err)
+			u.vsctl("set", "Interface", "br0", "mtu_request=1700", "--", "set", "Interface", far.Port(), "external_ids:spanctl-role=uplink")
+			u.greet(u.a, u.b, far)
+			tunnels := func(one, two string) string {
+				// The host's own ports are left out: each is as wide as the path by it, and no path is wide enough for both.
+				return fmt.Sprintf(`
   one: {sources: [%s], except: [{role: host}], destinations: [{gre: {remote: %s, key: 7}}]}
   two: {sources: [%s], except: [{role: host}], destinations: [%s]}
 `, one, far.Addr(), two, u.erspan())
+			}
+			both := tunnels("{role: all, bridge: br-ext}", "{role: all, bridge: br0}")
+			if remote {
+				u.lab.DB = u.overTCP()
+			}
+			u.apply(both)
+			if remote {
+				u.await("the devices by which the tunnels leave", func() bool {
+					return strings.Count(u.vsctl("--columns=status", "list", "Interface"), "tunnel_egress_iface=") == 2
+				})
+				u.apply(both)
+			}
+			u.across(far, u.a, u.b)
+			partly := tunnels("{role: all, bridge: br-ext}", "{vm: a, direction: from}, {vm: b, direction: to}")
+			if !remote {
+				u.apply(partly)
+				u.across(far, u.a)
+				return
+			}
+			u.wantLoop(partly, "gre "+far.Addr().String()+" key 7 of session one -> br0 -> ... -> erspan "+u.sensor.Addr().String()+" session 100")
+		})
 	}
-	u.apply(tunnels("{role: all, bridge: br-ext}", "{role: all, bridge: br0}"))
+}
+
+// across sends a crowd's frames and wants those of br0 that the guests send copied once to the one collector, and no copy
+// of a copy at the other, which is on br0.
+func (u *underlay) across(far *ovstest.Guest, senders ...ovstest.Sender) {
+	u.Helper()
 	u.settle()
 	atSensor, atFar := u.wire(), u.capture(far)
-	c := u.crowd()
 	var forSensor [][]byte
-	for _, s := range c.shots {
+	for _, s := range u.crowd().shots {
 		u.send(s.from, s.frame)
-		if s.from == ovstest.Sender(u.a) || s.from == ovstest.Sender(u.b) {
+		if slices.Contains(senders, s.from) {
 			forSensor = append(forSensor, s.frame)
 		}
 	}
@@ -147,11 +214,9 @@ func TestE2EFeedbackTwoTunnelsAcross(t *testing.T) {
 	u.wantSameFrames("copies of br0", copies, forSensor)
 	for _, f := range atFar.Frames() {
 		if said := ovstest.Describe(f.Data); strings.Count(said, "GRE") > 1 {
-			t.Errorf("at the collector beyond br0 there is %s", said)
+			u.Errorf("at the collector beyond br0 there is %s", said)
 		}
 	}
 	u.wantNoLoop()
 	u.wantNoChanges()
-	u.want(exitOK, "delete", "two")
-	u.wantLoop(tunnels("{role: all, bridge: br-ext}", "{vm: a}"), "gre "+far.Addr().String()+" key 7 of session one -> br0 -> ... -> erspan "+u.sensor.Addr().String()+" session 100")
 }

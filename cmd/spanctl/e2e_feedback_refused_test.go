@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -32,12 +33,13 @@ func (s *site) wantLoop(sessions, path string, words ...string) {
 	s.wantSame("refused", before, s.database(), ofItself)
 }
 
-// Where no list of senders says what the session asks for, it is refused: so are all that mirror what the tunnel's own way
-// sends, and only a part of what else there is.
+// Where there are no rules, and no list of senders says what the session asks for, it is refused: so are all that mirror
+// what the tunnel's own way sends, and only a part of what else there is.
 func TestE2EFeedbackRefused(t *testing.T) {
 	t.Parallel()
 	u := newUnderlay(t)
-	path := "br-ext -> ... -> erspan " + u.sensor.Addr().String() + " session 100 -> br-ext"
+	u.lab.DB = u.overTCP()
+	path := "br-ext -> ... -> erspan " + u.sensor.Addr().String() + " session 100 -> its route is not known -> br-ext"
 	for sources, why := range map[string]string{
 		"{role: uplink, bridge: br-ext}":                   "what port vif-v sends is not",
 		"{role: uplink, bridge: br-ext, direction: to}":    "nothing else is copied there",
@@ -57,7 +59,8 @@ func TestE2EFeedbackRefused(t *testing.T) {
 
 	// What is refused hurts no other session, and a change of one that stands leaves it as it is.
 	u.apply(u.everywhere())
-	u.wantLoop("  audit: {sources: [{role: guest}], destinations: ["+u.erspan()+"]}\n", path)
+	u.awaitEgress()
+	u.wantLoop("  audit: {sources: [{role: guest}], destinations: ["+u.erspan()+"]}\n", strings.Replace(path, "its route is not known -> ", "", 1))
 	u.wantNoChanges()
 	u.status(exitOK)
 }
@@ -89,7 +92,7 @@ func TestE2EFeedbackUnknownRoute(t *testing.T) {
 		s.check(s.lab.Launch(add))
 		s.check(add.Wait())
 		s.want(exitOK, "apply")
-		s.await("the device by which the tunnel leaves", func() bool { return s.vsctl("find", "Interface", "status:tunnel_egress_iface=br-ext") != "" })
+		s.awaitEgress()
 		if health := s.status(exitOK)["audit"]; health.State != plan.StateActive {
 			s.Errorf("status is %+v", health)
 		}
@@ -109,65 +112,104 @@ func TestE2EFeedbackUnknownRoute(t *testing.T) {
 		s.check(s.lab.StartVSwitchd(s.ctx))
 	})
 	u.sub("remote database", func(s *site) {
-		s.apply(u.everywhere())
-		local := s.lab.DB
 		s.lab.DB = s.overTCP()
-		defer func() { s.lab.DB = local }()
 		check(s)
+		s.apply(whole)
+		s.want(exitOK, "delete", "--all")
 		// Of a tunnel that stands ovs-vswitchd tells the route.
-		s.await("the device by which the tunnel leaves", func() bool { return s.vsctl("find", "Interface", "status:tunnel_egress_iface=br-ext") != "" })
+		s.apply(u.everywhere())
+		s.awaitEgress()
 		s.wantNoChanges()
 	})
 }
 
-// The route changes under sessions that stand, and now leads by a bridge that they copy. Status says so, and the next
-// apply mends the one, by a list of senders, and takes the other's rows down, which would loop.
+// awaitEgress waits until ovs-vswitchd tells that a tunnel leaves by br-ext.
+func (s *site) awaitEgress() {
+	s.Helper()
+	s.await("the device by which the tunnel leaves", func() bool { return s.vsctl("find", "Interface", "status:tunnel_egress_iface=br-ext") != "" })
+}
+
+// The route changes under sessions that stand, and now leads by a bridge that they copy. Status says so, and the next apply
+// mends both by rules. By OVSDB alone it mends the one, by a list of senders, and takes the other's rows down, which would
+// loop.
 func TestE2EFeedbackRouteChanges(t *testing.T) {
 	t.Parallel()
-	u := newUnderlay(t)
-	second := u.add(ovstest.GuestConfig{Name: "second", Bridge: "br-ext", IP: netip.MustParsePrefix("192.0.2.99/24"), MTU: 1600})
-	file := u.policy("  audit: {sources: [{vm: '[ab]'}], destinations: [" + u.erspan() + "]}\n" +
-		"  one: {sources: [{vm: a}], destinations: [{gre: {remote: " + second.Addr().String() + "}}]}\n")
-	u.want(exitOK, "apply", "-f", file)
-	u.status(exitOK)
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprintf("remote %v", remote), func(t *testing.T) {
+			t.Parallel()
+			u := newUnderlay(t)
+			second := u.add(ovstest.GuestConfig{Name: "second", Bridge: "br-ext", IP: netip.MustParsePrefix("192.0.2.99/24"), MTU: 1600})
+			file := u.policy("  audit: {sources: [{vm: '[ab]'}], destinations: [" + u.erspan() + "]}\n" +
+				"  one: {sources: [{vm: a}], destinations: [{gre: {remote: " + second.Addr().String() + "}}]}\n")
+			u.want(exitOK, "apply", "-f", file)
+			u.status(exitOK)
+			u.detour(u.sensor, second)
+			copies := 2 // as they are selected by both sessions
+			if remote {
+				u.lab.DB = u.overTCP()
+				copies = 1
+				u.mendByOVSDB(file)
+			} else {
+				for name, health := range u.status(exitDegraded) {
+					if health.State != plan.StateDegraded {
+						t.Errorf("status of %s: %s (%s)", name, health.State, health.Problems)
+					}
+				}
+			}
+			u.want(exitOK, "apply")
+			u.status(exitOK)
+			u.settle()
+			_, err := u.lab.AppCtl(u.ctx, "tnl/neigh/set", "br0", u.a.Addr().String(), u.a.HardwareAddr().String())
+			u.check(err)
+			atA := u.capture(u.a)
+			sent := udp(u.b, u.a)
+			u.send(u.b, sent)
+			u.check(atA.Fence(u.ctx, u.b, u.a))
+			if n := ovstest.CountPayload(atA.Frames(), sent[42:]); n != 1+copies {
+				t.Errorf("the frame and its %d copies have come to the guest by which the tunnels leave %d times", copies, n)
+			}
+			u.wantNoLoop()
+			u.wantNoChanges()
+		})
+	}
+}
+
+// detour makes the ways to the tunnels' far ends lead over br0 and its guest a.
+func (u *underlay) detour(remotes ...*ovstest.Guest) {
+	u.Helper()
 	_, err := u.lab.HostIP(u.ctx, "br0", netip.MustParsePrefix("10.9.0.200/24"))
 	u.check(err)
 	u.vsctl("set", "Interface", "br0", "mtu_request=1600")
-	for _, remote := range []*ovstest.Guest{u.sensor, second} {
+	for _, remote := range remotes {
 		add := exec.Command("ip", "route", "add", remote.Addr().String()+"/32", "via", u.a.Addr().String())
 		u.check(u.lab.Launch(add))
 		u.check(add.Wait())
 	}
+	u.await("the device by which the tunnels leave", func() bool {
+		return strings.Count(u.vsctl("--columns=status", "list", "Interface"), "tunnel_egress_iface=br0") == len(remotes)
+	})
+}
+
+// mendByOVSDB mends session audit, and takes session one down, both of the file.
+func (u *underlay) mendByOVSDB(file string) {
+	u.Helper()
 	health := u.status(exitDegraded)
 	if h := health["audit"]; h.State != plan.StateDegraded {
-		t.Errorf("status: %s (%s)", h.State, h.Problems)
+		u.Errorf("status: %s (%s)", h.State, h.Problems)
 	}
 	const loop = "loop: copies would be copied again (br0 -> spanctl-"
 	if h := health["one"]; h.State != plan.StateRefused || !strings.Contains(h.Reason, loop) {
-		t.Errorf("status: %s (%s)", h.State, h.Reason)
+		u.Errorf("status: %s (%s)", h.State, h.Reason)
 	}
 	for code, args := range map[int][]string{exitDegraded: {"apply"}, exitRefused: {"apply", "-f", file}} {
 		if got, _, stderr := u.spanctl(args...); got != code || !strings.Contains(stderr, loop) {
-			t.Errorf("%s exits %d, want %d, and says\n%s", args, got, code, stderr)
+			u.Errorf("%s exits %d, want %d, and says\n%s", args, got, code, stderr)
 		}
 	}
 	if h := u.status(exitDegraded)["one"]; h.State != plan.StateRefused || len(h.Mirrors) > 0 {
-		t.Errorf("what looped goes on: %s, mirrors %v", h.State, h.Mirrors)
+		u.Errorf("what looped goes on: %s, mirrors %v", h.State, h.Mirrors)
 	}
 	u.want(exitOK, "delete", "one")
-	u.want(exitOK, "apply")
-	u.settle()
-	_, err = u.lab.AppCtl(u.ctx, "tnl/neigh/set", "br0", u.a.Addr().String(), u.a.HardwareAddr().String())
-	u.check(err)
-	atA := u.capture(u.a)
-	sent := udp(u.b, u.a)
-	u.send(u.b, sent)
-	u.check(atA.Fence(u.ctx, u.b, u.a))
-	if n := ovstest.CountPayload(atA.Frames(), sent[42:]); n != 2 {
-		t.Errorf("the frame and its copy have come to the guest by which the tunnel leaves %d times", n)
-	}
-	u.wantNoLoop()
-	u.wantNoChanges()
 }
 
 // overTCP is the database as a remote one.

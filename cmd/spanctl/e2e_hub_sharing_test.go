@@ -39,8 +39,8 @@ func TestE2EHubSessionsThatShareAllDestinationsCopyOnce(t *testing.T) {
 	s.wantSame("after delete", s.before, s.database(), ofItself, configuration)
 }
 
-// What shares some destinations and not all, or all and not the treatment, or a tunnel's identity and not the tunnel, is
-// refused, and what stands goes on. Sessions that share nothing but bridges stand beside each other, in either tier.
+// What shares some destinations and not all, or all and not the treatment, needs rules, and over a remote connection is
+// refused; what shares a tunnel's identity and not the tunnel is refused everywhere; and what stands goes on. Sessions that share nothing but bridges stand beside each other, in either tier.
 func TestE2EHubSessionsBesideEachOther(t *testing.T) {
 	t.Parallel()
 	s := newWatchedSite(t)
@@ -54,22 +54,28 @@ func TestE2EHubSessionsBesideEachOther(t *testing.T) {
 	}
 	s.wantCopiedAt(copied)
 	before := s.database()
+	const rules = "which has others or asks for other treatment: that needs OpenFlow rules on the host, and this is a remote connection; run spanctl on the host"
+	local, remote := s.lab.DB, s.overTCP()
 	for _, refused := range []struct{ session, about string }{
-		{"{sources: [{vm: a}], destinations: [{vm: audit}]}", "shares some"},
-		{"{sources: [{vm: c}], destinations: [{erspan: {remote: ONE, session: 100}}]}", "shares some"},
-		{"{sources: [{vm: c}], destinations: [{vm: audit}, {erspan: {remote: ONE, session: 100}}, {gre: {remote: TWO, key: 9}}]}", "shares some"},
-		{"{sources: [{vm: c}], destinations: [{vm: second}, {gre: {remote: TWO, key: 9}}]}", "shares some"},
-		{"{sources: [{vm: a}], destinations: [{vm: audit}, {erspan: {remote: ONE, session: 100}}], strip_vlan: true}", "strip_vlan"},
+		{"{sources: [{vm: a}], destinations: [{vm: audit}]}", rules},
+		{"{sources: [{vm: c}], destinations: [{erspan: {remote: ONE, session: 100}}]}", rules},
+		{"{sources: [{vm: c}], destinations: [{vm: audit}, {erspan: {remote: ONE, session: 100}}, {gre: {remote: TWO, key: 9}}]}", rules},
+		{"{sources: [{vm: c}], destinations: [{vm: second}, {gre: {remote: TWO, key: 9}}]}", rules},
+		{"{sources: [{vm: a}], destinations: [{vm: audit}, {erspan: {remote: ONE, session: 100}}], strip_vlan: true}", rules},
 		{"{sources: [{vm: a}], destinations: [{erspan: {remote: ONE, session: 100, type: III}}]}", "same remote, local and key"},
 		{"{sources: [{vm: a}], destinations: [{erspan: {remote: ONE, session: 100, index: 1}}]}", "same remote, local and key"},
 		{"{sources: [{vm: a}], destinations: [{gre: {remote: TWO, key: 0}}]}", "same remote, local and key"},
 		{"{sources: [{vm: a}], destinations: [{gre: {remote: TWO, key: 1}}, {gre: {remote: TWO, key: 1, seq: true}}]}", "same remote, local and key"},
 	} {
+		if s.lab.DB = local; refused.about == rules {
+			s.lab.DB = remote
+		}
 		file := s.policy("  four: " + s.addressed(refused.session) + "\n")
 		if code, _, stderr := s.spanctl("apply", "-f", file); code != exitRefused || !strings.Contains(stderr, refused.about) {
 			t.Errorf("apply of %s exits %d and says %s", refused.session, code, stderr)
 		}
 	}
+	s.lab.DB = local
 	s.wantSame("refused", before, s.database(), ofItself)
 	s.wantCopiedAt(copied)
 }
