@@ -165,10 +165,10 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 	case d.failsOpen && meter == 0:
 		toSend, send = actionNormal, false
 	case d.failsOpen && d.sample <= 1:
-		toSend, send = c.send(d, meter, ""), false
+		toSend, send = c.send(d, meter, false), false
 	case d.failsOpen:
 	case d.balance == "" && !d.strip && (meter == 0 || d.sample <= 1):
-		toSend, send = c.send(d, meter, ""), false
+		toSend, send = c.send(d, meter, false), false
 	}
 	if d.balance != "" {
 		toSend = next(tableChoose)
@@ -217,9 +217,9 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 			chosen = fmt.Sprintf("reg1=%d", c.targetNumber(d, t))
 		}
 		if d.strip && !d.failsOpen {
-			add(tableSend, priorityInclude, joinFields(chosen, "vlan_tci=0x1000/0x1000"), c.send(&one, meter, "pop_vlan"))
+			add(tableSend, priorityInclude, joinFields(chosen, "vlan_tci=0x1000/0x1000"), c.send(&one, meter, true))
 		}
-		add(tableSend, priorityAll, chosen, c.send(&one, meter, ""))
+		add(tableSend, priorityAll, chosen, c.send(&one, meter, false))
 	}
 	return list
 }
@@ -233,27 +233,33 @@ func hashed(actions func(fields string) string, add func(priority int, match, ac
 	add(priorityAll, "", actions("symmetric_l3l4+udp"))
 }
 
-// send are the actions that send a copy to every destination that is there.
-func (c *compiler) send(d *delivery, meter int, before string) string {
-	actions := []string{}
+// send are the actions that send a copy to every destination that is there, with or
+// without its outermost tag. What is cut is cut with the tag that it came with, unless
+// an earlier output has had it taken off (ofproto-dpif-xlate, xlate_output_trunc_action,
+// OVS 3.1): so each that is both cut and stripped begins with the whole packet, and
+// the tag is no part of its length.
+func (c *compiler) send(d *delivery, meter int, strip bool) string {
+	const tag = 4
+	var actions []string
+	if meter != 0 {
+		actions = append(actions, fmt.Sprintf("meter:%d", meter))
+	}
 	if d.failsOpen {
-		actions = append(actions, actionNormal)
+		return strings.Join(append(actions, actionNormal), ",")
+	}
+	if strip && d.snaplen == 0 {
+		actions = append(actions, "pop_vlan")
 	}
 	for _, t := range d.targets {
-		switch {
-		case d.failsOpen:
+		switch number := c.targetNumber(d, t); {
 		case t.absent != "":
+		case d.snaplen > 0 && strip:
+			actions = append(actions, fmt.Sprintf("clone(pop_vlan,output(port=%d,max_len=%d))", number, d.snaplen+tag))
 		case d.snaplen > 0:
-			actions = append(actions, fmt.Sprintf("output(port=%d,max_len=%d)", c.targetNumber(d, t), d.snaplen))
+			actions = append(actions, fmt.Sprintf("output(port=%d,max_len=%d)", number, d.snaplen))
 		default:
-			actions = append(actions, fmt.Sprintf("output:%d", c.targetNumber(d, t)))
+			actions = append(actions, fmt.Sprintf("output:%d", number))
 		}
-	}
-	if before != "" {
-		actions = append([]string{before}, actions...)
-	}
-	if meter != 0 {
-		actions = append([]string{fmt.Sprintf("meter:%d", meter)}, actions...)
 	}
 	return strings.Join(actions, ",")
 }
