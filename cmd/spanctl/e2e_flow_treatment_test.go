@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"spanctl/ovs/ovstest"
+)
+
+// Each local destination has its copies cut, whatever its port, without what is excluded, and nobody else his packets. In the
+// userspace datapath nothing can be cut into a tunnel. (Linux itself drops tagged frames of less than 20 bytes, skb_vlan_untag.)
+func TestE2EFlowSnaplenCutsAtEveryLocalDestination(t *testing.T) {
+	t.Parallel()
+	s := newHubSite(t)
+	a, b, sensor := s.guests["a"], s.guests["b"], s.collector("sensor")
+	s.add(ovstest.GuestConfig{Name: "second", Bridge: "br1", Tag: 10})
+	s.add(ovstest.GuestConfig{Name: "third", Tag: 20, PortColumns: []string{"vlan_mode=dot1q-tunnel"}})
+	before := s.database()
+	const session = "  audit: {sources: [{vm: '[abcd]', direction: from}], " + replication + ", destinations: [{vm: audit}, {vm: second}, {vm: third}%s], snaplen: %d, strip_vlan: %v}\n"
+	marker := func(payload []byte) []byte { return ovstest.Raw(a, b.HardwareAddr(), 0x88b5, payload) }
+	for _, c := range []struct {
+		snaplen int
+		strip   bool
+	}{{64, false}, {20, false}, {20, true}, {1000, true}, {65535, false}} {
+		s.apply(fmt.Sprintf(session, "", c.snaplen, c.strip))
+		s.settle()
+		var captures []*ovstest.Capture
+		for _, name := range []string{"audit", "second", "third"} {
+			captures = append(captures, s.capture(s.guests[name]))
+		}
+		atB := s.capture(b)
+		var sent, want [][]byte
+		for _, length := range []int{60, 63, 64, 65, 200, 999, 1000, 1001, 1506} {
+			frame := ovstest.UDP(a, b, 1000, 2000, append(ovstest.Payload("cut"), make([]byte, length)...)[:length-42])
+			out := tcpOf(quiet(a), quiet(b), 1000, 7788, append(ovstest.Payload("out"), make([]byte, length)...)[:length-54])
+			sent = append(sent, frame, ovstest.Tagged(frame, 10), ovstest.QinQ(frame, 10, 20), out, ovstest.Tagged(out, 10))
+			copies := [][]byte{frame, ovstest.Tagged(frame, 10), ovstest.QinQ(frame, 10, 20)}
+			if c.strip {
+				copies = [][]byte{frame, frame, ovstest.Tagged(frame, 20)}
+			}
+			for _, whole := range copies {
+				want = append(want, whole[:min(c.snaplen, len(whole))])
+			}
+		}
+		s.send(a, sent...)
+		s.check(atB.FenceFrame(s.ctx, a, marker))
+		s.wantExactly(atB, sent...) // production is not cut
+		for i, at := range captures {
+			var got [][]byte
+			s.check(at.Wait(s.ctx, func(frames []ovstest.Frame) bool {
+				got = nil
+				for _, f := range frames {
+					if !bytes.Equal(f.Data[:14], marker(nil)) { // cut or not
+						got = append(got, f.Data)
+					}
+				}
+				return len(frames)-len(got) == 3
+			}))
+			s.wantFrames(fmt.Sprintf("%+v, destination %d: ", c, i), got, want)
+		}
+		s.wantNoChanges()
+	}
+	stands := s.database()
+	file := s.policy(fmt.Sprintf(session, fmt.Sprintf(", {gre: {remote: %s}}", sensor.Addr()), 64, false))
+	for _, command := range []string{"plan", "apply"} {
+		code, _, stderr := s.spanctl(command, "-f", file)
+		if code != exitRefused || !strings.Contains(stderr, "snaplen") || !strings.Contains(stderr, "tunnel") {
+			t.Errorf("%s with a tunnel exits %d and says %s", command, code, stderr)
+		}
+	}
+	s.wantSame("refused", stands, s.database(), ofItself)
+	s.want(exitOK, "delete", "--all")
+	s.wantSame("after delete", before, s.database(), ofItself, configuration)
+}
+
+// Whatever ports the audit guests have, and by tunnels, copies keep the tags they had, or lose the outermost.
+func TestE2EFlowTagsAreThoseAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newHubSite(t)
+	sensor := s.collector("sensor")
+	destinations := []string{fmt.Sprintf("{erspan: {remote: %s, session: 100}}", sensor.Addr()), fmt.Sprintf("{vxlan: {remote: %s, vni: 7}}", sensor.Addr())}
+	for i, port := range auditPorts {
+		port.Bridge = fmt.Sprintf("br%d", i%2)
+		s.add(port)
+		destinations = append(destinations, "{vm: "+port.Name+"}")
+	}
+	before := s.database()
+	for _, strip := range []bool{false, true, false} {
+		s.apply(fmt.Sprintf("  audit: {sources: [{vm: '[abcd]', direction: from}], %s, destinations: [%s], strip_vlan: %v}\n", replication, strings.Join(destinations, ", "), strip))
+		s.settle()
+		captures := map[string]*ovstest.Capture{}
+		for _, port := range auditPorts {
+			captures[port.Name] = s.capture(s.guests[port.Name])
+		}
+		atSensor := s.capture(sensor)
+		var want [][]byte
+		for _, pair := range [][2]string{{"a", "b"}, {"d", "c"}} {
+			from, to := s.guests[pair[0]], s.guests[pair[1]]
+			whole, bare := tagKinds(from, to)
+			priority := udp(from, to)
+			whole, bare = append(whole, ovstest.Tagged(priority, 5<<13), ovstest.QinQ(priority, 10)), append(bare, priority, priority)
+			atTo := s.capture(to)
+			s.send(from, whole...)
+			s.check(atTo.Fence(s.ctx, from, to))
+			s.wantExactly(atTo, whole...)
+			if strip {
+				whole = bare
+			}
+			want = append(want, whole...)
+		}
+		for name, c := range captures {
+			s.sub(fmt.Sprintf("%s, strip %v", name, strip), func(s *site) {
+				s.check(c.Fence(s.ctx, s.guests["b"], s.guests["a"]))
+				s.wantExactly(c, want...)
+			})
+		}
+		s.check(atSensor.Fence(s.ctx, s.guests["b"], s.guests["a"]))
+		s.wantTunnels(atSensor, []string{"erspan II session 100 index 0", "vxlan vni 7 port 4789"}, want...)
+		s.wantNoChanges()
+	}
+	s.want(exitOK, "delete", "--all")
+	s.wantSame("after delete", before, s.database(), ofItself, configuration)
+}
