@@ -63,7 +63,7 @@ var shares = []share{
 	{"more-web", "cd", ", include: [{dst_port: 80, protocol: tcp}]", []string{"audit"}, "web"},
 	{"bare", "ad", ", strip_vlan: true", []string{"one", "second"}, "bare"},
 	{"cut", "abcd", ", snaplen: 64", []string{"second"}, "cut"},
-	{"three", "cd", "", []string{"second"}, "whole"},
+	{"three", "cd", "", []string{"second", "audit", "two", "one"}, "whole"},
 }
 
 // Sessions that share destinations, and ask for the same treatment or for another: each destination has what each treatment
