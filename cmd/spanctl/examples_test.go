@@ -24,6 +24,10 @@ type exampleCase struct {
 	joined bool
 	// received is the guest for which alone packets are copied, empty for all.
 	received string
+	// leftOut is whether replication is not copied.
+	leftOut bool
+	// among is of how many connections one is copied, whole and to one of the receivers; 0 is not asked.
+	among int
 }
 
 var exampleCases = map[string]exampleCase{
@@ -33,6 +37,9 @@ var exampleCases = map[string]exampleCase{
 	"erspan-to-ids":              {receivers: []string{"ids"}, pairs: [][2]string{{"web", "db"}}},
 	"several-destinations":       {receivers: []string{"audit", "ids", "recorder"}, pairs: [][2]string{{"web", "db"}}},
 	"several-bridges":            {receivers: []string{"audit"}, pairs: [][2]string{{"web", "db"}, {"app", "files"}}},
+	"everything-but-replication": {receivers: []string{"audit"}, pairs: [][2]string{{"web", "db"}, {"app", "files"}}, leftOut: true},
+	"balance-over-sensors":       {receivers: []string{"audit", "second", "ids"}, among: 1},
+	"sample-and-limit":           {receivers: []string{"recorder"}, among: 16},
 	"once-across-joined-bridges": {receivers: []string{"audit"}, pairs: [][2]string{{"web", "db"}, {"app", "files"}, {"web", "app"}}, joined: true},
 }
 
@@ -85,14 +92,21 @@ func TestExamplesAreApplied(t *testing.T) {
 				defer s.vsctl("del-port", "join0", "--", "del-port", "join1")
 				s.copiesTwice("../../examples/several-bridges")
 			}
-			s.copiesOnce(dir, c)
+			if c.among > 0 {
+				s.copiesConnections(dir, c)
+			} else {
+				s.copiesOnce(dir, c)
+			}
 		})
 	}
-	// The policy reference's own example, what of it needs no flow tier.
+	// The policy reference's own examples, but for the one whose guests are not here.
 	s.sub("reference", func(s *site) {
 		for _, shown := range policiesIn(s.T, "../../docs/reference/policy.md") {
-			if shown.name == "headers-only" {
+			switch shown.name {
+			case "headers-only":
 				s.copiesOnce(s.writeShown(shown), exampleCase{receivers: []string{"second"}, pairs: [][2]string{{"web", "db"}}, received: "db"})
+			case "audit":
+				s.copiesOnce(s.writeShown(shown), exampleCases["everything-but-replication"])
 			}
 		}
 	})
@@ -121,8 +135,15 @@ func (s *site) copiesOnce(file string, c exampleCase) {
 	for _, pair := range c.pairs {
 		from, to := s.guests[pair[0]], s.guests[pair[1]]
 		sent := s.exchange(from, to, 5)
+		left := ovstest.Payload("replication")
+		if c.leftOut {
+			s.send(from, tcpOf(quiet(from), quiet(to), 40000, 7789, left), tcpOf(six(from), six(to), 7788, 40000, left))
+		}
 		for name, capture := range captures {
 			s.check(capture.Fence(s.ctx, from, to))
+			if n := ovstest.CountPayload(capture.Frames(), left); n != 0 {
+				s.Errorf("%s has %d copies of replication", name, n)
+			}
 			for _, one := range sent {
 				want := 1
 				if c.received != "" && one.From.Name() == c.received {
@@ -134,6 +155,66 @@ func (s *site) copiesOnce(file string, c exampleCase) {
 			}
 		}
 	}
+	s.want(exitOK, "status")
+	s.wantNoChanges()
+}
+
+// copiesConnections applies the policy, has two guests talk by connections of
+// many ports, and ends it again: of each connection all packets or none are
+// copied, to one receiver, and each receiver has some.
+func (s *site) copiesConnections(file string, c exampleCase) {
+	s.Helper()
+	const connections, frames = 100, 4
+	web, db := s.guests["web"], s.guests["db"]
+	s.greet(web, db)
+	s.want(exitOK, "apply", "-f", file)
+	defer s.want(exitOK, "delete", "-f", file)
+	s.settle()
+	captures := map[string]*ovstest.Capture{}
+	for _, name := range c.receivers {
+		captures[name] = s.capture(s.guests[name])
+	}
+	talk := func(i int) []ovstest.Sent {
+		sent, err := ovstest.Flow{A: web, B: db, APort: 41000 + uint16(i), BPort: 42000}.Exchange(s.ctx, frames/2)
+		s.check(err)
+		return sent
+	}
+	copies := func(name string, sent []ovstest.Sent) int {
+		n := 0
+		for _, one := range sent {
+			n += ovstest.CountPayload(captures[name].Frames(), one.Payload)
+		}
+		return n
+	}
+	var list [][]ovstest.Sent
+	for i := range connections {
+		list = append(list, talk(i))
+	}
+	for _, name := range c.receivers {
+		some := -1
+		s.await("a connection at "+name, func() bool {
+			some = slices.IndexFunc(list, func(sent []ovstest.Sent) bool { return copies(name, sent) > 0 })
+			return some >= 0
+		})
+		s.check(captures[name].WaitPayload(s.ctx, talk(some)[frames-1].Payload, 1)) // it comes after all others
+	}
+	whole := 0
+	for i, sent := range list {
+		var at []string
+		for _, name := range c.receivers {
+			if n := copies(name, sent); n != 0 {
+				at = append(at, name)
+				if n != frames {
+					s.Errorf("%s has %d copies of connection %d, want %d", name, n, i, frames)
+				}
+			}
+		}
+		if len(at) > 1 {
+			s.Errorf("connection %d is at %s", i, at)
+		}
+		whole += len(at)
+	}
+	s.wantShare("copied", whole, connections, 1/float64(c.among))
 	s.want(exitOK, "status")
 	s.wantNoChanges()
 }
