@@ -87,7 +87,10 @@ func (s *steps) undo(ctx context.Context, cause error) error {
 	defer cancel()
 	var failed error
 	for _, r := range slices.Backward(s.back) {
-		failed = errors.Join(failed, s.conn.setRules(ctx, r))
+		// What could not be reached then has not been changed, or has forgotten it.
+		if err := s.conn.setRules(ctx, r); !errors.Is(cause, openflow.ErrUnreachable) || !errors.Is(err, openflow.ErrUnreachable) {
+			failed = errors.Join(failed, err)
+		}
 	}
 	for range attempts {
 		snap, err := s.conn.Observe(ctx)

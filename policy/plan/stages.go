@@ -7,12 +7,25 @@ import (
 )
 
 // Inert is what of the plan must be in force before rules can be made: new tap
-// bridges with rules, and patches to them. By themselves they do nothing. The
-// others of the plan's changes are made again from what is there then.
+// bridges with rules, and patches to them. By themselves they do nothing. So must
+// what others have changed of a tap bridge whose rules ovs-vswitchd forgets when it
+// is changed back. The others of the plan's changes are made again from what is
+// there then.
 func (p *Plan) Inert() *Plan {
 	inert := *p
 	inert.Changes = nil
 	for _, c := range p.Changes {
+		if c.Action == Update && c.Table == TableBridge && c.Tier == TierFlow {
+			columns := map[string]Delta{}
+			for _, col := range []string{colFailMode, colDatapath} {
+				if delta, changes := c.Columns[col]; changes {
+					columns[col] = delta
+				}
+			}
+			if c.Columns = columns; len(columns) > 0 {
+				inert.Changes = append(inert.Changes, c)
+			}
+		}
 		if c.Action != Create || c.Tier != TierFlow {
 			continue
 		}
@@ -35,7 +48,7 @@ func (p *Plan) Undo(snap *Snapshot) *Plan {
 		}
 		for i := range rows {
 			if slices.ContainsFunc(p.Changes, func(c Change) bool {
-				return c.Table == rows[i].Table && c.Bridge == rows[i].Bridge && c.Name == rows[i].Name
+				return c.Action == Create && c.Table == rows[i].Table && c.Bridge == rows[i].Bridge && c.Name == rows[i].Name
 			}) {
 				undo.Changes = append(undo.Changes, remove(&rows[i]))
 			}
