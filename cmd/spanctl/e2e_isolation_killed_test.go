@@ -80,9 +80,9 @@ func TestE2EIsolationWhenSpanctlIsKilled(t *testing.T) {
 }
 
 // made is what spanctl has made, without what differs from one time to another: rows' UUIDs and turns' flags.
-func (e *enclosure) made() string {
-	e.Helper()
-	db := e.database()
+func (s *site) made() string {
+	s.Helper()
+	db := s.database()
 	named := func(value json.RawMessage) string {
 		text := string(value)
 		for table, rows := range db {
@@ -116,7 +116,7 @@ func (e *enclosure) made() string {
 		}
 	}
 	slices.Sort(lines)
-	return strings.Join(append(lines, "audit guest on "+e.vsctl("port-to-br", e.audit.Port())), "\n")
+	return strings.Join(append(lines, "audit guest on "+s.vsctl("port-to-br", s.guests["audit"].Port())), "\n")
 }
 
 var revision = regexp.MustCompile(`\["spanctl/revision","\d+"\]`)
