@@ -23,10 +23,12 @@ func applyCommand(a *app) *cobra.Command {
 		Use:   "apply [-f FILE]... | apply PLAN",
 		Short: "Put policies in force",
 		Long: `Put the sessions of policy files in force and store them in OVSDB, in one
-transaction. Sessions that the files do not name stay as they are. Without -f
-the stored sessions are put in force again: what others have changed or deleted
-is mended, sessions that have expired end. PLAN is a file that plan --out wrote:
-if something else would be done by now it is refused, with exit code 6.
+transaction; OpenFlow rules, where they are needed, are made before it. Sessions
+that the files do not name stay as they are. Without -f the stored sessions are
+put in force again: what others have changed or deleted is mended, rules that a
+crash of ovs-vswitchd took away are made anew, sessions that have expired end.
+PLAN is a file that plan --out wrote: if something else would be done by now it is
+refused, with exit code 6.
 
 Apply then waits until ovs-vswitchd has taken the change in, and reports what is
 really being copied.`,

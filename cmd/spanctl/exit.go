@@ -33,7 +33,7 @@ const exitTable = `Exit codes:
   2    changes are pending (plan --detailed-exitcode)
   3    invalid policy, missing file, wrong usage
   4    plan refused: a limit, a missing capability, a loop
-  5    OVSDB is unreachable or not permitted, within --timeout
+  5    OVSDB or ovs-vswitchd is unreachable or not permitted, within --timeout
   6    conflict: others keep changing the database, or a plan file is stale
   7    degraded: something present is not copied; or committed, but not yet seen in force
   130  interrupted

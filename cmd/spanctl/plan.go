@@ -20,9 +20,9 @@ func planCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [-f FILE]... [--out FILE]",
 		Short: "Show what apply would change, and why",
-		Long: `Show what apply would change: + for rows that are made, ~ for rows that are
-changed, - for rows that are removed, each with its reason and tier. Nothing is
-changed. Without -f the plan is for the stored sessions. With --out the plan is
+		Long: `Show what apply would change: + for rows and OpenFlow rules that are made, ~ for
+those that are changed, - for those that are removed, with their reasons and
+tiers. Nothing is changed. Without -f the plan is for the stored sessions. With --out the plan is
 also kept in a file, and "apply FILE" does just that, or nothing.`,
 		Example: "  spanctl plan -f policy.yaml\n  spanctl plan -f policy.yaml --detailed-exitcode\n  spanctl plan -f policy.yaml --out change.plan && spanctl apply change.plan",
 		RunE: func(cmd *cobra.Command, _ []string) error {

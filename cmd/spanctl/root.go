@@ -45,7 +45,8 @@ func rootCommand(a *app) *cobra.Command {
 		Short: "Mirror a host's traffic by policy, on Open vSwitch",
 		Long: `spanctl mirrors the traffic of a virtualization host to an audit guest or a
 remote collector, as a policy says, by Mirror rows and tap bridges of Open
-vSwitch. Of others' rows it changes a destination's port alone, and gives it back.
+vSwitch, with OpenFlow rules where they are needed. Of others' rows it changes a
+destination's port alone, and gives it back.
 
 Settings come from flags, then from SPANCTL_* in the environment (SPANCTL_DB,
 SPANCTL_LOG_LEVEL, ...), then from ` + defaultConfig + ` or --config.

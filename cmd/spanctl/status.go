@@ -18,10 +18,10 @@ func statusCommand(a *app) *cobra.Command {
 		Use:   "status [SESSION]...",
 		Short: "Show what is really being copied",
 		Long: `Show for each session what is wanted and what is really being copied, by the
-rows and counters in OVSDB. The exit code is 7 if a present source does not
-reach a wanted destination, if something is still copied that should not be, or
-if ovs-vswitchd has not taken the configuration in. What only an agent can know
-is unknown.
+rows and counters in OVSDB and the OpenFlow rules in ovs-vswitchd. The exit code
+is 7 if a present source does not reach a wanted destination, if something is
+still copied that should not be, if rules are missing, or if ovs-vswitchd has not
+taken the configuration in. What only an agent can know is unknown.
 
 A mirror that is seconds old has no counters yet: status then waits for them, up
 to six seconds, within --timeout.`,
