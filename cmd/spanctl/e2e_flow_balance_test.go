@@ -16,17 +16,10 @@ type dialogue struct{ there, back []byte }
 // dialogues are n connections between two guests, over TCP and UDP, IPv4 and IPv6, with tags and without: the same each time.
 func dialogues(a, b ovstest.Endpoint, n int) []dialogue {
 	random := rand.New(rand.NewPCG(1, 2))
-	address := func(e ovstest.Endpoint, version int) ovstest.Station {
-		number := random.Uint32()
-		if version == 6 {
-			return ovstest.Station{MAC: e.HardwareAddr(), IP: netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(number >> 16), 14: byte(number >> 8), 15: byte(number)})}
-		}
-		return ovstest.Station{MAC: e.HardwareAddr(), IP: netip.AddrFrom4([4]byte{10, byte(128 | number>>16), byte(number >> 8), byte(number)})}
-	}
 	list := make([]dialogue, n)
 	for i := range list {
 		version := 4 + 2*(i&1)
-		from, to := address(a, version), address(b, version)
+		from, to := randomAddress(random, a, version), randomAddress(random, b, version)
 		port, service := uint16(1024+random.UintN(60000)), []uint16{53, 80, 443, 8080}[random.UintN(4)]
 		d := dialogue{tcp(from, to, port, service), tcp(to, from, service, port)}
 		if i&2 != 0 {
@@ -38,6 +31,15 @@ func dialogues(a, b ovstest.Endpoint, n int) []dialogue {
 		list[i] = d
 	}
 	return list
+}
+
+// randomAddress is the endpoint with another address, of IP version 4 or 6.
+func randomAddress(random *rand.Rand, e ovstest.Endpoint, version int) ovstest.Station {
+	number := random.Uint32()
+	if version == 6 {
+		return ovstest.Station{MAC: e.HardwareAddr(), IP: netip.AddrFrom16([16]byte{0: 0xfd, 13: byte(number >> 16), 14: byte(number >> 8), 15: byte(number)})}
+	}
+	return ovstest.Station{MAC: e.HardwareAddr(), IP: netip.AddrFrom4([4]byte{10, byte(128 | number>>16), byte(number >> 8), byte(number)})}
 }
 
 // converse sends all frames from a to b and back, no more at a time than the switch takes, and wants both to have them.
