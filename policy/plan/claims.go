@@ -42,8 +42,8 @@ func (c *compiler) refuseDirect(want *delivery) *Refusal {
 			if mirror.Managed() {
 				other = fmt.Sprintf("mirror %q of bridge %s", mirror.Name, bridge.Name)
 			}
-			if mirror.Filter != want.include {
-				return refuse("include", other, filterText(mirror.Filter), filterText(want.include))
+			if mirror.Filter != want.filter() {
+				return refuse("include", other, filterText(mirror.Filter), filterText(want.filter()))
 			}
 			if mirror.Snaplen != want.snaplen {
 				return refuse("snaplen", other, snapText(mirror.Snaplen), snapText(want.snaplen))

@@ -163,7 +163,7 @@ func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
 			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs a tap bridge, and copies into an RSPAN VLAN stay on the bridge of their source", Remedy: "leave it out, or send to a port or a tunnel",
 		}
-	case t.tier == TierFlow && !c.snap.Local:
+	case t.tier == TierFlow && !c.snap.Local && slices.ContainsFunc(t.sessions, func(o *Outcome) bool { return !c.ruled(o) }):
 		return &Refusal{
 			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host",

@@ -106,17 +106,19 @@ func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
 // what the feedback rule allows: OVS counts every port in, so none may be a
 // tunnel, a port that is told to have no role, or a destination that no mirror
 // reserves. What is received on a reserved port is dropped before any mirror
-// sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5). A borrowed port
-// is not on the bridge.
+// sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5).
 func (c *compiler) selectAllIsExact(g *group) bool {
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
-		if c.roles[port] == roleNone && !isPatch(c.ports[port]) && c.on[port] == g.bridge {
+		d := c.deliveryTo[port]
+		// A borrowed port is not on the bridge, or comes home by this very plan.
+		here := (d == nil || d.tier == TierDirect) && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]]))
+		if c.roles[port] == roleNone && !isPatch(c.ports[port]) && here {
 			return false
 		}
 		if !c.isDest[port] || c.outputOfOthers(port) {
 			continue
 		}
-		if d := c.deliveryTo[port]; d == nil && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]])) {
+		if d == nil && (c.on[port] == g.bridge || !c.keepsTap(&c.snap.Bridges[c.on[port]])) {
 			return false
 		}
 	}
@@ -148,8 +150,8 @@ func (c *compiler) mirror(g *group, vlans *vlanSet) Row {
 		row.Columns[colOutputPort] = Value{outer}
 	} else {
 		row.Columns[colSnaplen] = intValue(g.delivery.snaplen)
-		if g.delivery.include != "" {
-			row.Columns[colFilter] = Value{g.delivery.include}
+		if c.snap.MirrorFilter {
+			row.Columns[colFilter] = textValue(g.delivery.filter())
 		}
 		if port := g.delivery.direct().port; port >= 0 {
 			row.Columns[colOutputPort] = Value{c.ports[port].Name}

@@ -84,7 +84,7 @@ func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 	if b := c.snap.Bridge(t.name); !t.sends() && b != nil && len(b.Flows) > 0 && !slices.ContainsFunc(b.Flows, isNormal) {
 		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, nil))
 	}
-	if t.tier != TierFlow {
+	if t.tier != TierFlow || !c.snap.Local {
 		return rows
 	}
 	for _, d := range t.deliveries {

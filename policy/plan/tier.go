@@ -66,13 +66,15 @@ func (c *compiler) needOf(o *Outcome) need {
 }
 
 // filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if
-// it is all that is asked for; else nothing. A filter sees packets of access ports
-// without the tag that they have in the switch, so that it cannot be about VLANs.
+// it is all that is asked for; else nothing. A filter has no masks, and names ports by
+// their protocol (OVS 3.5). It sees packets of access ports without the tag that they
+// have in the switch, so that it cannot be about VLANs.
 func (t treatment) filter() string {
-	if strings.Contains(t.include, "\n") || strings.Contains(t.include, "vlan") || t != (treatment{include: t.include, chosen: t.chosen, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
+	if strings.ContainsAny(t.include, "\n/") || strings.Contains(t.include, "vlan") || t != (treatment{include: t.include, chosen: t.chosen, snaplen: t.snaplen, strip: t.strip, open: t.open}) {
 		return ""
 	}
-	return t.include
+	protocol := strings.TrimSuffix(strings.SplitN(t.include, ",", 2)[0], "6")
+	return strings.ReplaceAll(t.include, ",tp_", ","+protocol+"_")
 }
 
 // needsTap says why a session needs a tap bridge, nothing if it does not.
