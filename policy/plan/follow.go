@@ -13,7 +13,8 @@ import (
 // Each bridge with mirrors of ours therefore has one inert patch port, the turn:
 // that it is added, or that its protected flag is turned, revalidates every
 // flow. The flag of a port that passes nothing means nothing, and no row of
-// anybody else is touched.
+// anybody else is touched. It also makes ovs-vswitchd look at its configuration once
+// more, see failedTunnel.
 //
 // The turn is removed only when the bridge has no mirror of ours any more, by a
 // later plan than the one that removes the last; see removable.
@@ -24,13 +25,20 @@ func follow(snap *Snapshot, changes []Change) []Change {
 	}
 	// What crosses a tap bridge entered by a source bridge.
 	tapMoved := slices.ContainsFunc(snap.Bridges, func(b Bridge) bool { return b.Managed() && moves(b.Name) })
+	failed := slices.ContainsFunc(snap.Bridges, failedTunnel)
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
 		if bridge.Managed() {
 			continue
 		}
 		mirrored := slices.ContainsFunc(bridge.Mirrors, func(m Mirror) bool { return m.Managed() })
-		moved := moves(bridge.Name) || tapMoved && mirrored
+		moved, again := moves(bridge.Name) || tapMoved && mirrored, failed && mirrored
+		failed = failed && !again // one bridge does
+		detail := "inert port: makes running connections follow the mirrors"
+		if again && !moved {
+			detail = "inert port: makes ovs-vswitchd try again to add a tunnel that it could not add"
+		}
+		moved = moved || again
 		turn := findTurn(bridge)
 		row := Row{Table: TablePort, Bridge: bridge.Name, Name: turnName(bridge), Tier: TierDirect}
 		var step []Change
@@ -50,11 +58,22 @@ func follow(snap *Snapshot, changes []Change) []Change {
 			step = []Change{remove(&row)}
 		}
 		for i := range step {
-			step[i].Reason, step[i].Detail = ReasonFollow, "inert port: makes running connections follow the mirrors"
+			step[i].Reason, step[i].Detail = ReasonFollow, detail
 		}
 		result = append(result, step...)
 	}
 	return result
+}
+
+// failedTunnel reports whether a tunnel of ours could not be added to the tap bridge.
+// One that moves there from a tap bridge that stays finds itself in its own way, and
+// is added when ovs-vswitchd next looks at its configuration (before OVS 2.17.10,
+// 3.0.7, 3.1.5, 3.2.3 and 3.3.1).
+func failedTunnel(tap Bridge) bool {
+	return tap.Managed() && slices.ContainsFunc(tap.Ports, func(p Port) bool {
+		return p.Managed() && len(p.Interfaces) == 1 && p.Interfaces[0].Error != "" &&
+			tunnelIdentity(p.Interfaces[0].Type, p.Interfaces[0].Options) != ""
+	})
 }
 
 // movesPackets reports whether a mirror change changes what is copied where.

@@ -22,12 +22,12 @@ func postpone(snap *Snapshot, changes []Change) []Change {
 	})
 }
 
-// Tidy returns of a plan only the removal of ports that have become superfluous
-// by the plan before it.
+// Tidy returns of a plan only what follows from the plan before it: the removal of
+// ports that have become superfluous, and another try to add tunnels.
 func (p *Plan) Tidy() *Plan {
 	tidy := *p
 	tidy.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
-		return c.Table != TablePort || c.Action != Delete
+		return (c.Table != TablePort || c.Action != Delete) && c.Reason != ReasonFollow
 	})
 	return &tidy
 }
