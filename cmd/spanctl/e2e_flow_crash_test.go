@@ -159,4 +159,3 @@ func TestE2EFlowWithoutOVSVSwitchd(t *testing.T) {
 		t.Errorf("rules were\n%s\nand are\n%s", rules, now)
 	}
 }
-
