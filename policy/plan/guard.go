@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"spanctl/policy"
 )
@@ -62,27 +61,18 @@ func (t *tunnel) guard(route Route) []string {
 		ip, suffix, from, to = "ipv6", "6", "ipv6_src", "ipv6_dst"
 		answers = []string{"icmp6,icmp_type=1", "icmp6,icmp_type=4"} // unreachable, and a next header that is not known
 	}
-	var kinds []string
-	switch t.kind {
-	case "vxlan", "geneve":
-		port := udpPort(t.kind, t.options)
-		kinds = []string{"udp" + suffix + ",tp_dst=" + port}
-	default:
-		kinds = []string{ip + ",nw_proto=47"}
+	// The far end may be a host that sends its copies here by a tunnel of another kind.
+	kinds := []string{ip + ",nw_proto=47", "udp" + suffix + ",tp_dst=" + udpPort("vxlan", nil), "udp" + suffix + ",tp_dst=" + udpPort("geneve", nil)}
+	if t.kind == "vxlan" || t.kind == "geneve" {
+		kinds = append(kinds, "udp"+suffix+",tp_dst="+udpPort(t.kind, t.options))
 	}
 	if t.pskFile != "" { // ESP, by itself or in UDP
 		kinds = append(kinds, ip+",nw_proto=50", "udp"+suffix+",tp_dst=4500")
 	}
-	// The switch sees no ports on fragments, and on IPv6's later ones no protocol.
-	if t.remote.Is6() || len(kinds) > 1 || strings.HasPrefix(kinds[0], "udp") {
-		kinds = append(kinds, ip+",nw_frag=yes")
-	}
+	kinds = append(kinds, ip+",nw_frag=yes") // the switch sees no ports on them, and on IPv6's later ones no protocol
 	var list []string
-	for _, kind := range kinds {
-		list = append(list, fmt.Sprintf("%s,%s=%s", kind, to, t.remote), fmt.Sprintf("%s,%s=%s", kind, from, t.remote))
-	}
-	for _, answer := range answers {
-		list = append(list, fmt.Sprintf("%s,%s=%s", answer, from, t.remote))
+	for _, match := range slices.Concat(kinds, answers) { // answers of this host's too, to what the far end sends
+		list = append(list, fmt.Sprintf("%s,%s=%s", match, to, t.remote), fmt.Sprintf("%s,%s=%s", match, from, t.remote))
 	}
 	return append(list, route.asks(t.remote)...)
 }
