@@ -8,7 +8,7 @@ import (
 )
 
 // A foreignHand does something to a tap bridge of the flow tier. Status says some words of it, and meanwhile everything is
-// copied that should be, or nothing; whatever is not looked at. Where numbers of ports have changed rules are others.
+// copied that should be, or nothing, or whatever. Where numbers of ports have changed rules are others.
 type foreignHand struct {
 	name     string
 	do       func(f *flowSite, tap string)
@@ -26,7 +26,7 @@ const (
 var handsOnRules = []foreignHand{
 	{"all rules deleted", func(f *flowSite, tap string) { f.ofctl(tap, "del-flows") }, missing, "nothing", false},
 	{"a rule changed", func(f *flowSite, tap string) { f.ofctl(tap, "mod-flows", "table=0,actions=drop") }, changed, "nothing", false},
-	{"a rule of another hand", func(f *flowSite, tap string) { f.ofctl(tap, "add-flow", "priority=1000,actions=NORMAL") }, foreign, "nothing", false},
+	{"a rule of another hand", func(f *flowSite, tap string) { f.ofctl(tap, "add-flow", "priority=1000,actions=NORMAL") }, foreign, "whatever", false},
 	{"a rule that does nothing", func(f *flowSite, tap string) { f.ofctl(tap, "add-flow", "table=9,cookie=7,actions=drop") }, foreign, "everything", false},
 	{"a rule that drops copies", func(f *flowSite, tap string) { f.ofctl(tap, "add-flow", "priority=1000,udp,actions=drop") }, foreign, "nothing", false},
 	{"meters deleted", func(f *flowSite, tap string) { f.ofctl(tap, "del-meters") }, missing, "nothing", false},
@@ -73,10 +73,10 @@ var handsOnNumbers = []foreignHand{
 	{"numbers no longer asked for", func(f *flowSite, tap string) { f.vsctl("clear", "Interface", "vif-audit", "ofport_request") }, "Port vif-audit is not as it should be", "everything", true},
 	{"the tap bridge deleted", func(f *flowSite, tap string) {
 		f.vsctl("del-br", tap)
-		f.wantProduction("the tap bridge deleted", false)
+		f.wantProduction("the tap bridge deleted", "nothing")
 		f.want(exitOK, "apply")
-		f.vsctl(plug("br0")...)
-	}, "", "whatever", true},
+		f.vsctl(plug("br0")...) // where it is a guest like others
+	}, "", "", true},
 }
 
 // What others do to the numbers of ports, by which rules know them, likewise.
@@ -94,8 +94,8 @@ func (f *flowSite) wantMended(hands []foreignHand) {
 	for _, hand := range hands {
 		hand.do(f, f.tap())
 		f.settle()
-		if hand.copied != "whatever" {
-			f.wantProduction(hand.name, hand.copied == "everything")
+		if hand.copied != "" {
+			f.wantProduction(hand.name, hand.copied)
 		}
 		f.want(exitPending, "plan", "--detailed-exitcode")
 		h := f.status(exitDegraded)["audit"]
@@ -104,7 +104,7 @@ func (f *flowSite) wantMended(hands []foreignHand) {
 		}
 		f.want(exitOK, "apply")
 		f.settle()
-		f.wantProduction(hand.name+", applied", true)
+		f.wantProduction(hand.name+", applied", "everything")
 		f.wantNoChanges()
 		f.status(exitOK)
 		if hand.renumber {
