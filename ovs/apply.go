@@ -48,15 +48,25 @@ func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*App
 		if err := pause(ctx, try); err != nil {
 			return nil, s.undo(ctx, errors.Join(err, lost))
 		}
-		p, err := s.prepare(ctx, planner)
+		snap, err := c.Observe(ctx)
+		if err != nil {
+			return nil, s.undo(ctx, err)
+		}
+		p, err := planner(snap)
 		if err != nil || p.Empty() {
 			return &Applied{Plan: p}, s.undo(ctx, err)
 		}
+		inert := p.Inert()
 		var next int
-		if next, lost = s.commit(ctx, p); lost == nil {
-			return &Applied{Plan: s.whole(p), Committed: true, NextCfg: next}, nil
+		if inert.Empty() {
+			next, lost = s.commit(ctx, p)
+		} else {
+			lost = s.prepare(ctx, inert)
 		}
-		if !errors.Is(lost, ErrConflict) {
+		switch {
+		case lost == nil && inert.Empty():
+			return &Applied{Plan: s.whole(p), Committed: true, NextCfg: next}, nil
+		case lost != nil && !errors.Is(lost, ErrConflict):
 			return nil, s.undo(ctx, lost)
 		}
 		c.log.DebugContext(ctx, "plan is made again", "try", try+1, "cause", lost)

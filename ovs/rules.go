@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"spanctl/ovs/openflow"
 	"spanctl/policy/plan"
@@ -34,19 +35,26 @@ func (c *Conn) setRules(ctx context.Context, r plan.Rules) error {
 	return nil
 }
 
-// readRules adds to the snapshot the rules of tap bridges.
+// readRules adds to the snapshot the rules of tap bridges, of those first that need
+// some.
 func (c *Conn) readRules(ctx context.Context, snap *plan.Snapshot) {
-	s, err := c.openFlow()
-	for b := range snap.Bridges {
-		bridge := &snap.Bridges[b]
-		if !bridge.Managed() {
-			continue
-		}
-		if err == nil {
-			bridge.Flows, bridge.Meters, err = s.Read(ctx, bridge.Name)
-		}
-		if err != nil {
-			bridge.FlowsError = err.Error()
+	const patience = 2 * time.Second // for what OVSDB alone can do nothing is lost
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	s, unreachable := c.openFlow()
+	for _, ruled := range []bool{true, false} {
+		for b := range snap.Bridges {
+			bridge := &snap.Bridges[b]
+			if !bridge.Managed() || bridge.Ruled() != ruled {
+				continue
+			}
+			err := unreachable
+			if err == nil {
+				bridge.Flows, bridge.Meters, err = s.Read(ctx, bridge.Name)
+			}
+			if err != nil {
+				bridge.FlowsError = err.Error()
+			}
 		}
 	}
 }

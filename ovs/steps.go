@@ -16,53 +16,41 @@ import (
 type steps struct {
 	conn    *Conn
 	comment string
-	// made are the inert rows that were committed.
-	made []plan.Change
-	// back undoes rules that were changed.
-	back []plan.Rules
+	// made are the inert rows that were committed, ruled the bridges whose rules were
+	// changed.
+	made  []plan.Change
+	ruled []string
 }
 
-// prepare makes the plan, and what of it is inert, until nothing of the plan is.
-func (s *steps) prepare(ctx context.Context, planner Planner) (*plan.Plan, error) {
-	for {
-		snap, err := s.conn.Observe(ctx)
-		if err != nil {
-			return nil, err
-		}
-		p, err := planner(snap)
-		if err != nil {
-			return p, err
-		}
-		inert := p.Inert()
-		if inert.Empty() {
-			return p, nil
-		}
-		if _, err := s.conn.openFlow(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrOpenFlow, err)
-		}
-		next, err := s.conn.commit(ctx, inert, s.comment+": prepares")
-		switch {
-		case errors.Is(err, ErrConflict) && ctx.Err() == nil:
-			continue // bounded by ctx: each is another's progress
-		case err != nil:
-			return nil, err
-		}
-		s.made = append(s.made, inert.Changes...)
-		if err := s.conn.waitForCfg(ctx, snap.Root, next); err != nil {
-			return nil, fmt.Errorf("%w: %w: %v", ErrOpenFlow, openflow.ErrUnreachable, err) // nothing is in force
-		}
+// prepare makes what is inert, and returns when ovs-vswitchd has it, so that rules can
+// be made.
+func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
+	if _, err := s.conn.openFlow(); err != nil {
+		return fmt.Errorf("%w: %w", ErrOpenFlow, err)
 	}
+	next, err := s.conn.commit(ctx, inert, s.comment+": prepares")
+	if err != nil {
+		return err
+	}
+	s.made = append(s.made, inert.Changes...)
+	if err := s.conn.waitForCfg(ctx, inert.Base.Root, next); err != nil {
+		return fmt.Errorf("%w: %w: %v", ErrOpenFlow, openflow.ErrUnreachable, err) // nothing is in force
+	}
+	return nil
 }
 
 // commit changes rules and then, by one transaction, everything else. Rules that
 // are then superfluous go last: without them nothing copies less, so that it is no
 // error if they stay.
 func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err error) {
+	if bridge := p.Unseen(); bridge != nil {
+		return 0, fmt.Errorf("%w: %w: the rules of tap bridge %s cannot be read: %s", ErrOpenFlow, openflow.ErrUnreachable, bridge.Name, bridge.FlowsError)
+	}
 	before, after := p.Rules()
 	for _, r := range before {
-		s.back = append(s.back, r.Inverse(p.Base))
+		s.ruled = append(s.ruled, r.Bridge)
 		if err := s.conn.setRules(ctx, r); err != nil {
-			return 0, err
+			return 0, s.conn.orConflict(ctx, p.Base, err)
 		}
 	}
 	nextCfg, err = s.conn.commit(ctx, p, s.comment)
@@ -77,40 +65,56 @@ func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err erro
 	return nextCfg, nil
 }
 
-// undo removes what was done for a plan that does not come into force because of
-// the cause, and returns it.
-func (s *steps) undo(ctx context.Context, cause error) error {
-	if cause == nil && len(s.made)+len(s.back) == 0 {
-		return nil
+// orConflict is an error about rules, or ErrConflict if another spanctl has changed
+// the database since: it may have taken the bridge away.
+func (c *Conn) orConflict(ctx context.Context, base *plan.Snapshot, err error) error {
+	if now, failed := c.Observe(ctx); failed == nil && now.Revision != base.Revision {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	return err
+}
+
+// undo removes what was done for a plan that does not come into force because of
+// the cause, and returns that. It goes by the intent that is stored now: what
+// somebody else has put in force meanwhile stays.
+func (s *steps) undo(ctx context.Context, cause error) error {
+	if len(s.made)+len(s.ruled) == 0 {
+		return cause
+	}
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	var failed error
-	for _, r := range slices.Backward(s.back) {
-		// What could not be reached then has not been changed, or has forgotten it.
-		if err := s.conn.setRules(ctx, r); !errors.Is(cause, openflow.ErrUnreachable) || !errors.Is(err, openflow.ErrUnreachable) {
-			failed = errors.Join(failed, err)
-		}
-	}
-	for range attempts {
-		snap, err := s.conn.Observe(ctx)
-		if err != nil {
-			failed = errors.Join(failed, err)
-			break
-		}
-		undo := (&plan.Plan{Changes: s.made}).Undo(snap)
-		if undo.Empty() {
-			break
-		}
-		if _, err = s.conn.commit(ctx, undo, s.comment+": gives up"); !errors.Is(err, ErrConflict) {
-			failed = errors.Join(failed, err)
+	for try := range attempts {
+		if failed = errors.Join(pause(ctx, try), s.tryUndo(ctx)); !errors.Is(failed, ErrConflict) {
 			break
 		}
 	}
 	if failed != nil {
-		s.conn.log.WarnContext(ctx, "something inert is left; the next spanctl apply removes it", "error", failed)
+		s.conn.log.WarnContext(ctx, "something inert may be left; the next spanctl apply removes it", "error", failed)
 	}
 	return cause
+}
+
+func (s *steps) tryUndo(ctx context.Context) error {
+	snap, err := s.conn.Observe(ctx)
+	if err != nil {
+		return err
+	}
+	intent := plan.StoredIntent(snap)
+	s.conn.LookAtHost(ctx, snap, intent)
+	undo := plan.Make(snap, intent, time.Now()).Undo(s.made, s.ruled)
+	before, after := undo.Rules()
+	for _, r := range slices.Concat(before, after) {
+		if err := s.conn.setRules(ctx, r); err != nil {
+			return s.conn.orConflict(ctx, snap, err)
+		}
+	}
+	if !undo.HasRows() {
+		return nil
+	}
+	_, err = s.conn.commit(ctx, undo, s.comment+": gives up")
+	return err
 }
 
 // whole is the plan with the changes that were made to prepare it.

@@ -60,7 +60,7 @@ func exitCode(err error) int {
 	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret),
 		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid
-	case errors.Is(err, plan.ErrRefused):
+	case errors.Is(err, plan.ErrRefused), errors.Is(err, openflow.ErrRejected):
 		return exitRefused
 	case errors.Is(err, errDegraded), errors.Is(err, ovs.ErrNotInForce):
 		return exitDegraded

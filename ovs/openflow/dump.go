@@ -34,7 +34,7 @@ func (s *Switch) flows(ctx context.Context, bridge string) ([]plan.Flow, error) 
 	if err != nil {
 		return nil, err
 	}
-	var flows []plan.Flow
+	flows := []plan.Flow{} // known, also if there are none
 	for line := range replies(out) {
 		flow, err := parseFlow(line)
 		if err != nil {

@@ -88,10 +88,14 @@ func Assess(p *Plan, readings *Readings) []Health {
 			h.stillCopies(mirrors)
 			o.sources(func(s source) { h.Blind = append(h.Blind, o.index.ports[s.port].Name) })
 		case StateInvalid, StateRefused:
-			h.Missing = true
-			if o.harmful() {
+			h.Missing = !o.unseen
+			tap := p.Base.ruledBy(o.Name)
+			switch {
+			case o.harmful():
 				h.stillCopies(mirrors)
-			} else if len(mirrors) > 0 {
+			case tap != nil && p.Base.Local && tap.FlowsError == "" && !slices.ContainsFunc(tap.Flows, func(f Flow) bool { return tap.serves(&f, o.Name) }):
+				h.Problems = append(h.Problems, "what it copied before has ended: tap bridge "+tap.Name+" has lost its rules, which nobody can make anew")
+			case len(mirrors) > 0:
 				h.Notes = append(h.Notes, "what it copied before goes on")
 			}
 		case StateDisabled, StateExpired:
@@ -185,7 +189,7 @@ func (o *Outcome) delivers(p *Plan) bool {
 			break
 		}
 		return tap != nil && !slices.ContainsFunc(p.Changes, func(c Change) bool {
-			return c.Table == TableFlow && c.Action == Create && slices.Contains(c.Sessions, o.Name)
+			return c.Table == TableFlow && c.Action != Delete && !slices.Equal(c.Columns[colActions].New, Value{actionDrop}) && slices.Contains(c.Sessions, o.Name)
 		})
 	}
 	return tap != nil && slices.ContainsFunc(tap.Mirrors, func(m Mirror) bool {

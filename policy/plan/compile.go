@@ -122,6 +122,13 @@ func (c *compiler) findTargets() {
 		if o.State != StateActive {
 			continue
 		}
+		if tap := c.snap.ruledBy(o.Name); tap != nil && !c.snap.Local {
+			o.unseen = !o.changed
+			o.refuse(&Refusal{
+				Session: o.Name, Field: "destinations", Tier: TierFlow,
+				Problem: fmt.Sprintf("it stands on the rules of tap bridge %s, which are neither seen nor changed over a remote connection", tap.Name), Remedy: "run spanctl on the host",
+			})
+		}
 		o.treatment = treatmentOf(o.Session)
 		present := 0
 		for i := range o.Session.Destinations {
@@ -153,6 +160,16 @@ func (c *compiler) findTargets() {
 			c.isDest[port] = true
 		}
 	}
+}
+
+// ruledBy is the tap bridge with rules that serves the session, nil if none does.
+func (s *Snapshot) ruledBy(session string) *Bridge {
+	for b := range s.Bridges {
+		if bridge := &s.Bridges[b]; bridge.Ruled() && slices.Contains(splitNames(bridge.ExternalIDs[KeySession]), session) {
+			return bridge
+		}
+	}
+	return nil
 }
 
 // outputOfOthers reports whether a foreign mirror, or one of a session that

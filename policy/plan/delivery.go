@@ -16,6 +16,8 @@ type delivery struct {
 	targets []target
 	treatment
 	sessions []*Outcome
+	// mark tells its patches from those that stand for other sessions, too.
+	mark string
 }
 
 // A tap is a tap bridge, or in the direct tier nothing: the sessions that are on it
@@ -75,9 +77,9 @@ func (d *delivery) present() bool {
 func (d *delivery) direct() target { return d.targets[0] }
 
 // alike reports whether both sessions ask for the same treatment. Who balances
-// shares copies by the order of his destinations.
+// shares copies among all his destinations.
 func alike(a, b *Outcome) bool {
-	return a.treatment == b.treatment && (a.treatment.balance == "" || slices.Equal(a.targets, b.targets))
+	return a.treatment == b.treatment && (a.treatment.balance == "" || sameTargets(a, b))
 }
 
 // touches reports whether the session must be on the tap bridge. RSPAN has none.
@@ -163,7 +165,7 @@ func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
 			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs a tap bridge, and copies into an RSPAN VLAN stay on the bridge of their source", Remedy: "leave it out, or send to a port or a tunnel",
 		}
-	case t.tier == TierFlow && !c.snap.Local && slices.ContainsFunc(t.sessions, func(o *Outcome) bool { return !c.ruled(o) }):
+	case t.tier == TierFlow && !c.snap.Local:
 		return &Refusal{
 			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host",

@@ -37,7 +37,7 @@ func (c *compiler) locate(name string, i int, d *policy.Destination) (t target, 
 			return refuse(field, problem, remedy)
 		}
 		if c.noRoute(t.tunnel) {
-			return target{port: -1, absent: t.tunnel.text}, "no route to " + t.tunnel.remote.String(), nil
+			return target{port: -1, absent: t.tunnel.whole}, "no route to " + t.tunnel.remote.String(), nil
 		}
 		return t, "", nil
 	default:

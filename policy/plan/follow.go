@@ -14,7 +14,7 @@ import (
 // that it is added, or that its protected flag is turned, revalidates every
 // flow. The flag of a port that passes nothing means nothing, and no row of
 // anybody else is touched. It also makes ovs-vswitchd look at its configuration once
-// more, see failedTunnel.
+// more, see retry.
 //
 // The turn is removed only when the bridge has no mirror of ours any more, by a
 // later plan than the one that removes the last; see removable.
@@ -25,20 +25,13 @@ func follow(snap *Snapshot, changes []Change) []Change {
 	}
 	// What crosses a tap bridge entered by a source bridge.
 	tapMoved := slices.ContainsFunc(snap.Bridges, func(b Bridge) bool { return b.Managed() && moves(b.Name) })
-	failed := slices.ContainsFunc(snap.Bridges, failedTunnel)
 	for b := range snap.Bridges {
 		bridge := &snap.Bridges[b]
 		if bridge.Managed() {
 			continue
 		}
 		mirrored := slices.ContainsFunc(bridge.Mirrors, func(m Mirror) bool { return m.Managed() })
-		moved, again := moves(bridge.Name) || tapMoved && mirrored, failed && mirrored
-		failed = failed && !again // one bridge does
-		detail := "inert port: makes running connections follow the mirrors"
-		if again && !moved {
-			detail = "inert port: makes ovs-vswitchd try again to add a tunnel that it could not add"
-		}
-		moved = moved || again
+		moved := moves(bridge.Name) || tapMoved && mirrored
 		turn := findTurn(bridge)
 		row := Row{Table: TablePort, Bridge: bridge.Name, Name: turnName(bridge), Tier: TierDirect}
 		var step []Change
@@ -49,26 +42,47 @@ func follow(snap *Snapshot, changes []Change) []Change {
 			row.Columns = turnColumns(row.Name)
 			step = []Change{create(&row)}
 		case moved:
-			have := row
-			have.UUID, have.Columns = turn.UUID, map[string]Value{colProtected: boolValue(turn.Protected)}
-			row.Columns = map[string]Value{colProtected: boolValue(!turn.Protected)}
-			step = update(&have, &row)
+			step = []Change{turnChange(bridge, turn)}
 		case turn != nil && !mirrored:
 			row.UUID = turn.UUID
 			step = []Change{remove(&row)}
 		}
 		for i := range step {
-			step[i].Reason, step[i].Detail = ReasonFollow, detail
+			step[i].Reason, step[i].Detail = ReasonFollow, "inert port: makes running connections follow the mirrors"
 		}
 		result = append(result, step...)
 	}
 	return result
 }
 
+// retry is the change that makes ovs-vswitchd look at its configuration again, if it
+// could not add a tunnel of ours. One that moves from a tap bridge that stays finds
+// itself in its own way, and is added the next time (before OVS 2.17.10, 3.0.7, 3.1.5,
+// 3.2.3 and 3.3.1).
+func retry(snap *Snapshot) []Change {
+	if !slices.ContainsFunc(snap.Bridges, failedTunnel) {
+		return nil
+	}
+	for b := range snap.Bridges {
+		bridge := &snap.Bridges[b]
+		if turn := findTurn(bridge); turn != nil {
+			c := turnChange(bridge, turn)
+			c.Reason, c.Detail = ReasonFollow, "inert port: makes ovs-vswitchd try again to add a tunnel that it could not add"
+			return []Change{c}
+		}
+	}
+	return nil
+}
+
+// turnChange turns the flag of a bridge's turn.
+func turnChange(bridge *Bridge, turn *Port) Change {
+	have := Row{Table: TablePort, Bridge: bridge.Name, Name: turn.Name, UUID: turn.UUID, Tier: TierDirect, Columns: map[string]Value{colProtected: boolValue(turn.Protected)}}
+	want := have
+	want.Columns = map[string]Value{colProtected: boolValue(!turn.Protected)}
+	return update(&have, &want)[0]
+}
+
 // failedTunnel reports whether a tunnel of ours could not be added to the tap bridge.
-// One that moves there from a tap bridge that stays finds itself in its own way, and
-// is added when ovs-vswitchd next looks at its configuration (before OVS 2.17.10,
-// 3.0.7, 3.1.5, 3.2.3 and 3.3.1).
 func failedTunnel(tap Bridge) bool {
 	return tap.Managed() && slices.ContainsFunc(tap.Ports, func(p Port) bool {
 		return p.Managed() && len(p.Interfaces) == 1 && p.Interfaces[0].Error != "" &&

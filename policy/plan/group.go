@@ -90,9 +90,19 @@ func (c *compiler) group() (groups []*group, refused bool) {
 
 // groupOutputs reports whether the mirror sends to where the group does.
 func (c *compiler) groupOutputs(m *Mirror, g *group) bool {
-	if g.delivery.tier != TierDirect {
-		outer, _ := g.delivery.patch(c.snap.Bridges[g.bridge].Name)
-		return m.OutputPort == outer
+	if d := g.delivery; d.tier != TierDirect {
+		bridge := &c.snap.Bridges[g.bridge]
+		outer, _ := d.patch(bridge.Name)
+		if m.OutputPort == outer {
+			return true
+		}
+		// A patch is known by a session, which may be the one that is broken.
+		standing := bridge.Port(m.OutputPort)
+		if standing == nil || !isPatch(standing) || d.tier != TierFlow {
+			return false
+		}
+		tap, _ := c.snap.portAnywhere(standing.Interfaces[0].Options["peer"])
+		return tap != nil && tap.Name == d.name && slices.ContainsFunc(d.sessions, func(o *Outcome) bool { return slices.Contains(m.Sessions(), o.Name) })
 	}
 	return c.outputs(m, g.delivery.direct())
 }

@@ -12,16 +12,7 @@ import (
 // copies, which go into a tunnel: where there is OpenFlow, and in the userspace
 // datapath where it is known for whom ovs-vswitchd itself asks by ARP.
 func (c *compiler) guards(g *group, l leak) bool {
-	known := c.snap.Local && (l.device >= 0 || datapathOf(&c.snap.Bridges[g.bridge]) != "netdev")
-	return g.delivery.tunnels() && (known || slices.ContainsFunc(g.sessions, c.ruled))
-}
-
-// ruled reports whether the session stands, as it is stored, on a tap bridge with
-// rules: over a remote connection these are not seen, and are somebody else's care.
-func (c *compiler) ruled(o *Outcome) bool {
-	return !c.snap.Local && !o.changed && slices.ContainsFunc(c.snap.Bridges, func(b Bridge) bool {
-		return b.Ruled() && slices.Contains(splitNames(b.ExternalIDs[KeySession]), o.Name)
-	})
+	return g.delivery.tunnels() && c.snap.Local && (l.device >= 0 || datapathOf(&c.snap.Bridges[g.bridge]) != "netdev")
 }
 
 func (d *delivery) tunnels() bool {

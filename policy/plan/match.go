@@ -117,6 +117,9 @@ func heads(m *policy.Match, s side) []string {
 		return []string{joinFields("arp", prefixField("arp_spa", s.src), prefixField("arp_tpa", s.dst))}
 	case "", policy.EtherTypeIPv4, policy.EtherTypeIPv6:
 	default:
+		if word, named := map[uint16]string{0x8035: "rarp", 0x8847: "mpls", 0x8848: "mplsm"}[number]; named {
+			return []string{word} // as ovs-ofctl prints it
+		}
 		return []string{fmt.Sprintf("dl_type=0x%04x", number)}
 	}
 	ports := s.srcPort != nil || s.dstPort != nil

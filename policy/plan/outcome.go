@@ -51,6 +51,8 @@ type Outcome struct {
 	// copies.
 	tap        *tap
 	deliveries []*delivery
+	// unseen tells that it stands on rules that cannot be seen from here.
+	unseen bool
 	// guarded says why rules must keep a tunnel's packets out of the copies, empty
 	// if they need not.
 	guarded string

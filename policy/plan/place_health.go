@@ -59,7 +59,7 @@ func (ph *PlaceHealth) look(snap *Snapshot, readings *Readings, session string) 
 			ph.Copies.Bytes += sent.Bytes
 		}
 	}
-	if ph.Copies == nil && snap.Local && bridge.Ruled() && bridge.FlowsError == "" {
+	if ph.Copies == nil && bridge.Ruled() && bridge.FlowsError == "" {
 		ph.Copies = bridge.sent(session, port)
 	}
 	var down []string

@@ -27,7 +27,10 @@ func postpone(snap *Snapshot, changes []Change) []Change {
 func (p *Plan) Tidy() *Plan {
 	tidy := *p
 	tidy.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
-		return (c.Table != TablePort || c.Action != Delete) && c.Reason != ReasonFollow
+		return c.Table != TablePort || c.Action != Delete
 	})
+	if len(tidy.Changes) == 0 {
+		tidy.Changes = retry(p.Base)
+	}
 	return &tidy
 }

@@ -16,6 +16,12 @@ func (c *compiler) raise(t *tap, o *Outcome, rest []*delivery) *Refusal {
 		return &Refusal{Session: o.Name, Field: field, Problem: problem, Remedy: remedy}
 	}
 	c.nameTap(t)
+	for _, d := range t.deliveries {
+		d.mark = ""
+		if t.tier == TierFlow {
+			d.mark = c.markOf(d)
+		}
+	}
 	for _, other := range rest {
 		if other.name == t.name {
 			return refuse("destinations", fmt.Sprintf("its tap bridge would have the same name as that of session %q", other.sessions[0].Name), "name a destination in another way")

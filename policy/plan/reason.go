@@ -94,6 +94,9 @@ func explainPort(c *Change) (Reason, string) {
 	if len(c.Sessions) == 0 || noted && len(ids.New) == 0 {
 		return ReasonGiveBack, "destination no longer: the port gets its own VLAN mode back"
 	}
+	if number, ok := c.Columns[colRequest]; ok && len(mode.New) == 0 {
+		return ReasonDrift, "rules send to it by number " + strings.Join(number.New, "")
+	}
 	if slices.Equal(mode.New, Value{modeFor(true)}) {
 		return ReasonTags, "strip_vlan: copies lose their outermost tag; the old mode is kept in external_ids"
 	}

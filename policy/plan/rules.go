@@ -44,6 +44,7 @@ const (
 const (
 	failSecure   = "secure" // Bridge.fail_mode
 	actionNormal = "NORMAL"
+	actionDrop   = "drop"
 	// onClone goes to another table in such a way that a meter there does not drop
 	// production. ofproto has actions behind a patch work on a clone of the packet if
 	// the rule that it meets first there has an action that cannot be undone: a meter,
@@ -81,30 +82,45 @@ func (c *compiler) ruledRows(t *tap, groups []*group, names []string) []Row {
 // ovs-vswitchd makes, and is given back if somebody took it away.
 func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 	var rows []Row
-	if b := c.snap.Bridge(t.name); !t.sends() && b != nil && len(b.Flows) > 0 && !slices.ContainsFunc(b.Flows, isNormal) {
+	if b := c.snap.Bridge(t.name); !t.sends() && b != nil && b.Flows != nil && !slices.ContainsFunc(b.Flows, isNormal) {
 		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, nil))
 	}
-	if t.tier != TierFlow || !c.snap.Local {
-		return rows
+	if b := c.snap.Bridge(t.name); t.tier != TierFlow || b != nil && b.FlowsError != "" {
+		return rows // of what is not known nothing is changed
 	}
 	for _, d := range t.deliveries {
+		enters := map[*group]int{}
 		meter := 0
 		for _, g := range groups {
-			if g.delivery != d {
-				continue
+			if g.delivery == d {
+				_, inner := d.patch(c.snap.Bridges[g.bridge].Name)
+				enters[g] = c.number(t, inner)
+				if !d.rate.IsZero() && (meter == 0 || enters[g] < meter) {
+					meter = enters[g]
+				}
 			}
-			_, inner := d.patch(c.snap.Bridges[g.bridge].Name)
-			in := c.number(t, inner)
-			if meter == 0 && !d.rate.IsZero() {
-				meter = in
-				rows = append(rows, meterRow(t.name, meterOf(meter, d.rate), sessionNames(d)))
-			}
+		}
+		if meter > 0 {
+			rows = append(rows, meterRow(t.name, meterOf(meter, d.rate), sessionNames(d)))
+		}
+		for g, in := range enters {
 			for _, rule := range c.rules(g, in, meter) {
 				rows = append(rows, flowRow(t.name, rule, g.rows[0].Sessions))
 			}
 		}
 	}
 	return rows
+}
+
+// numbers adds to a set all that may be numbers of ports in a rule of ours.
+func (f *Flow) numbers(set map[int]bool) {
+	for _, text := range []string{f.Match, f.Actions} {
+		for _, digits := range strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
+			if n, err := strconv.Atoi(digits); err == nil {
+				set[n] = true
+			}
+		}
+	}
 }
 
 func sessionNames(d *delivery) []string {
@@ -126,15 +142,23 @@ func (c *compiler) number(t *tap, port string) int {
 	for _, n := range c.numbers {
 		used[n] = true
 	}
+	asked := 0
 	if bridge := c.snap.Bridge(t.name); bridge != nil {
 		for p := range bridge.Ports {
 			for _, iface := range bridge.Ports[p].Interfaces {
-				if n := iface.OFPortRequest; bridge.Ports[p].Name == port && n > 0 && (iface.OFPort <= 0 || iface.OFPort == n) {
-					c.numbers[port] = n
-					return n
+				if bridge.Ports[p].Name == port {
+					asked = iface.OFPortRequest // it may not have it yet
+				} else {
+					used[iface.OFPortRequest], used[iface.OFPort] = true, true
 				}
-				used[iface.OFPortRequest], used[iface.OFPort] = true, true
 			}
+		}
+		if asked > 0 && !used[asked] {
+			c.numbers[port] = asked
+			return asked
+		}
+		for i := range bridge.Flows {
+			bridge.Flows[i].numbers(used) // a rule that stays may send there
 		}
 	}
 	n := 1
@@ -155,10 +179,10 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 	}
 	next := func(table int) string { return fmt.Sprintf("resubmit(,%d)", table) }
 	for _, match := range guardMatches(g) {
-		add(tableFilter, priorityGuard, match, "drop")
+		add(tableFilter, priorityGuard, match, actionDrop)
 	}
 	for _, match := range lines(d.exclude) {
-		add(tableFilter, priorityExclude, match, "drop")
+		add(tableFilter, priorityExclude, match, actionDrop)
 	}
 	toSend, send := next(tableSend), true
 	switch {
@@ -194,7 +218,7 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 	}
 	if d.balance != "" {
 		var members []string
-		for _, t := range d.targets {
+		for _, t := range d.first().targets { // in the order of the policy
 			members = append(members, strconv.Itoa(c.targetNumber(d, t)))
 		}
 		choose := func(fields string) string {
@@ -250,7 +274,9 @@ func (c *compiler) send(d *delivery, meter int, strip bool) string {
 	if strip && d.snaplen == 0 {
 		actions = append(actions, "pop_vlan")
 	}
-	for _, t := range d.targets {
+	targets := slices.Clone(d.targets)
+	slices.SortFunc(targets, func(a, b target) int { return cmp.Compare(c.targetNumber(d, a), c.targetNumber(d, b)) })
+	for _, t := range targets {
 		switch number := c.targetNumber(d, t); {
 		case t.absent != "":
 		case d.snaplen > 0 && strip:

@@ -16,10 +16,6 @@ func (h *Health) ruled(snap *Snapshot) {
 	if o.Tier != TierFlow || tap == nil || tap.FlowsError != "" {
 		return
 	}
-	if !snap.Local {
-		h.Notes = append(h.Notes, "whether the rules of tap bridge "+tap.Name+" are there cannot be seen over a remote connection")
-		return
-	}
 	if len(o.Session.Exclude) > 0 {
 		h.LeftOut = new(uint64)
 	}

@@ -225,6 +225,9 @@ func changePort(t interface{ Fatalf(string, ...any) }, s *plan.Snapshot, c *plan
 			}
 		}
 	}
+	if _, moved := c.Columns["bridge"]; moved && c.Columns["interface.ofport"].New == nil && iface.OFPortRequest == 0 {
+		iface.OFPort = 700 + len(c.Name) + int(c.Name[len(c.Name)-1]) // one that nobody asked for
+	}
 	if b := s.Bridge(c.Bridge); b != nil {
 		b.Ports = append(b.Ports, port)
 	}

@@ -36,26 +36,47 @@ func (p *Plan) Inert() *Plan {
 	return &inert
 }
 
-// Undo is the plan that removes again, from the snapshot, what was inert in p and
-// is still there.
-func (p *Plan) Undo(snap *Snapshot) *Plan {
-	undo := &Plan{Base: snap, Outcomes: p.Outcomes}
-	for b := range snap.Bridges {
-		bridge := &snap.Bridges[b]
-		rows := []Row{bridgeRow(bridge)}
-		for i := range bridge.Ports {
-			rows = append(rows, ownPortRow(snap, bridge, &bridge.Ports[i]))
+// Undo leaves of a plan for the stored intent what ends a change that did not come
+// into force: the removal of what was made for it, if nothing wants it, and rules of
+// the bridges that were changed.
+func (p *Plan) Undo(made []Change, bridges []string) *Plan {
+	undo := *p
+	undo.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
+		if c.rules() {
+			return !slices.Contains(bridges, c.Bridge)
 		}
-		for i := range rows {
-			if slices.ContainsFunc(p.Changes, func(c Change) bool {
-				return c.Action == Create && c.Table == rows[i].Table && c.Bridge == rows[i].Bridge && c.Name == rows[i].Name
-			}) {
-				undo.Changes = append(undo.Changes, remove(&rows[i]))
-			}
+		wasMade := func(m Change) bool { return m.Table == c.Table && m.Name == c.Name }
+		return c.Action != Delete || !slices.ContainsFunc(made, wasMade) || c.Table == TableBridge && p.Base.Bridge(c.Name).holdsOthers()
+	})
+	return &undo
+}
+
+// HasRows reports whether the plan changes anything in OVSDB.
+func (p *Plan) HasRows() bool {
+	return slices.ContainsFunc(p.Changes, func(c Change) bool { return !c.rules() })
+}
+
+// Unseen is a tap bridge that the plan is about and whose rules could not be read, nil
+// if there is none: what would become of them is not known.
+func (p *Plan) Unseen() *Bridge {
+	for b := range p.Base.Bridges {
+		bridge := &p.Base.Bridges[b]
+		if !bridge.Ruled() || bridge.FlowsError == "" || !p.Base.Local {
+			continue
+		}
+		if slices.ContainsFunc(p.Changes, func(c Change) bool {
+			return c.Bridge == bridge.Name || c.Table == TableBridge && c.Name == bridge.Name ||
+				slices.ContainsFunc(c.Sessions, func(name string) bool { return p.Base.ruledBy(name) == bridge })
+		}) {
+			return bridge
 		}
 	}
-	undo.Changes = postpone(snap, undo.Changes)
-	return undo
+	return nil
+}
+
+// holdsOthers reports whether something on the bridge is not ours.
+func (b *Bridge) holdsOthers() bool {
+	return slices.ContainsFunc(b.Ports, func(p Port) bool { return !p.Managed() })
 }
 
 // Rules are changes to the rules and meters of one tap bridge, to be made as one.
@@ -70,6 +91,7 @@ type Rules struct {
 // and those after, which end what the rows then no longer use.
 func (p *Plan) Rules() (before, after []Rules) {
 	first, last := map[string]*Rules{}, map[string]*Rules{}
+	removed := p.removed()
 	at := func(all map[string]*Rules, bridge string) *Rules {
 		if all[bridge] == nil {
 			all[bridge] = &Rules{Bridge: bridge}
@@ -91,7 +113,7 @@ func (p *Plan) Rules() (before, after []Rules) {
 			r.Set = append(r.Set, c.flow(true))
 		case c.Table == TableFlow:
 			r := at(first, c.Bridge)
-			if p.removes(c.Bridge, inPortOf(c.Name)) {
+			if removed[c.Bridge][inPortOf(c.Name)] {
 				r = at(last, c.Bridge)
 			}
 			r.Delete = append(r.Delete, c.flow(false))
@@ -114,40 +136,23 @@ func (p *Plan) Rules() (before, after []Rules) {
 	return before, after
 }
 
-// removes reports whether the plan removes the port with the number from the bridge.
-func (p *Plan) removes(bridge string, number int) bool {
-	b := p.Base.Bridge(bridge)
-	if b == nil {
-		return false
-	}
-	port := b.portBy(number)
-	return port != nil && slices.ContainsFunc(p.Changes, func(c Change) bool {
-		return c.Table == TablePort && c.Action == Delete && c.Name == port.Name
-	})
-}
-
-// Inverse undoes what was set and deleted, from what the snapshot had. Meters that
-// were made stay: they do nothing.
-func (r *Rules) Inverse(snap *Snapshot) Rules {
-	back := Rules{Bridge: r.Bridge, Set: r.Delete}
-	bridge := snap.Bridge(r.Bridge)
-	if bridge == nil {
-		return Rules{Bridge: r.Bridge}
-	}
-	for _, f := range r.Set {
-		at := slices.IndexFunc(bridge.Flows, func(old Flow) bool { return old.name() == f.name() })
-		if at >= 0 {
-			back.Set = append(back.Set, bridge.Flows[at])
-		} else {
-			back.Delete = append(back.Delete, f)
+// removed are the numbers of the ports that the plan removes from bridges.
+func (p *Plan) removed() map[string]map[int]bool {
+	numbers := map[string]map[int]bool{}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		b := p.Base.Bridge(c.Bridge)
+		if c.Table != TablePort || c.Action != Delete || b == nil {
+			continue
+		}
+		if port := b.Port(c.Name); port != nil && len(port.Interfaces) == 1 {
+			if numbers[b.Name] == nil {
+				numbers[b.Name] = map[int]bool{}
+			}
+			numbers[b.Name][port.Interfaces[0].OFPort] = true
 		}
 	}
-	for _, m := range r.SetMeters {
-		if at := slices.IndexFunc(bridge.Meters, func(old Meter) bool { return old.ID == m.ID }); at >= 0 {
-			back.SetMeters = append(back.SetMeters, bridge.Meters[at])
-		}
-	}
-	return back
+	return numbers
 }
 
 // flow is the rule that a change is about, as it will be or as it was.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -52,6 +53,40 @@ func shortName(texts ...string) string {
 // sink names the port of a tap bridge that every copy is flooded to.
 func (t *tap) sink() string { return t.name + "s" }
 
+// markOf is a mark for the delivery's patches, if those without one stand for a session
+// that leaves the delivery: its packets still come by them until all is in force, and
+// are no business of the delivery's new rules. Those with the mark stay when they
+// stand.
+func (c *compiler) markOf(d *delivery) string {
+	plain := *d
+	plain.mark = ""
+	marked := *d
+	sum := sha256.Sum256([]byte(fmt.Sprintf("%+v", d.treatment)))
+	marked.mark = hex.EncodeToString(sum[:3])
+	mark := ""
+	for _, o := range d.sessions {
+		for _, b := range c.bridgesOf(o) {
+			name := c.snap.Bridges[b].Name
+			outer, _ := marked.patch(name)
+			if c.snap.Bridges[b].Port(outer) != nil {
+				return marked.mark
+			}
+			outer, _ = plain.patch(name)
+			if standing := c.snap.Bridges[b].Port(outer); standing != nil && slices.ContainsFunc(splitNames(standing.ExternalIDs[KeySession]), func(other string) bool {
+				return !slices.ContainsFunc(d.sessions, func(o *Outcome) bool { return o.Name == other }) && len(c.brokenAmong([]string{other})) == 0 && c.wanted(other)
+			}) {
+				mark = marked.mark
+			}
+		}
+	}
+	return mark
+}
+
+// wanted reports whether there is a session of that name.
+func (c *compiler) wanted(name string) bool {
+	return slices.ContainsFunc(c.outcomes, func(o *Outcome) bool { return o.Name == name })
+}
+
 // first is the first of the delivery's sessions, by name.
 func (d *delivery) first() *Outcome {
 	return slices.MinFunc(d.sessions, func(a, b *Outcome) int { return cmp.Compare(a.Name, b.Name) })
@@ -72,11 +107,12 @@ func (d *delivery) texts() []string {
 
 // patch names the ends of the patch between a source bridge and the tap bridge.
 // Where there are rules each delivery has its own, known by a session and its
-// destinations: its rules may change under it, its destinations do not.
+// destinations: its rules may change under it, its destinations do not. What stands for
+// other sessions too keeps its rules: see markOf.
 func (d *delivery) patch(bridge string) (outer, inner string) {
 	texts := []string{"patch", d.name, bridge}
 	if d.tier == TierFlow {
-		texts = append(append(texts, d.first().Name), d.texts()...)
+		texts = append(append(texts, d.first().Name, d.mark), d.texts()...)
 	}
 	name := shortName(texts...)
 	return name, name + "h"
