@@ -2,15 +2,10 @@ package plan
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-
-	"spanctl/policy"
 )
 
 // A tap bridge of the flow tier has rules, in fail mode secure, which is to say
@@ -25,7 +20,8 @@ import (
 //	table 4  meter, take the tag off, send
 //
 // A delivery goes only to the tables that it needs. Numbers of ports are asked for,
-// so that rules can be made before ports move to the bridge.
+// so that rules can be made before ports move to the bridge. On a mirror hub, for
+// fail: open, rules drop in the same way, and what goes on is sent by the hub itself.
 const (
 	tableFilter = iota
 	tableHash
@@ -112,17 +108,6 @@ func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 	return rows
 }
 
-// numbers adds to a set all that may be numbers of ports in a rule of ours.
-func (f *Flow) numbers(set map[int]bool) {
-	for _, text := range []string{f.Match, f.Actions} {
-		for _, digits := range strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' }) {
-			if n, err := strconv.Atoi(digits); err == nil {
-				set[n] = true
-			}
-		}
-	}
-}
-
 func sessionNames(d *delivery) []string {
 	names := make([]string, len(d.sessions))
 	for i, o := range d.sessions {
@@ -130,43 +115,6 @@ func sessionNames(d *delivery) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// number is the OpenFlow port number of a port on a tap bridge: the one that it
-// has there, or one that no port has.
-func (c *compiler) number(t *tap, port string) int {
-	if n, known := c.numbers[port]; known {
-		return n
-	}
-	used := map[int]bool{}
-	for _, n := range c.numbers {
-		used[n] = true
-	}
-	asked := 0
-	if bridge := c.snap.Bridge(t.name); bridge != nil {
-		for p := range bridge.Ports {
-			for _, iface := range bridge.Ports[p].Interfaces {
-				if bridge.Ports[p].Name == port {
-					asked = iface.OFPortRequest // it may not have it yet
-				} else {
-					used[iface.OFPortRequest], used[iface.OFPort] = true, true
-				}
-			}
-		}
-		if asked > 0 && !used[asked] {
-			c.numbers[port] = asked
-			return asked
-		}
-		for i := range bridge.Flows {
-			bridge.Flows[i].numbers(used) // a rule that stays may send there
-		}
-	}
-	n := 1
-	for used[n] {
-		n++
-	}
-	c.numbers[port] = n
-	return n
 }
 
 // rules are the rules of one group, whose copies enter by the port in. They pass
@@ -326,174 +274,4 @@ func lines(text string) []string {
 		return nil
 	}
 	return strings.Split(text, "\n")
-}
-
-// meterOf is the meter of a rate. Its burst is a tenth of a second's worth, with
-// which it holds the rate within a few percent (OVS 3.1), and at least what one
-// packet needs to pass at all.
-func meterOf(id int, rate policy.Rate) Meter {
-	const largest = 80 // kbit of a jumbo frame
-	if rate.Packets > 0 {
-		return Meter{ID: uint32(id), Rate: uint32(rate.Packets), Burst: uint32(max(1, rate.Packets/10)), Packets: true}
-	}
-	kbps := rate.Bits / 1000
-	return Meter{ID: uint32(id), Rate: uint32(kbps), Burst: uint32(max(largest, kbps/10))}
-}
-
-func meterRow(bridge string, m Meter, sessions []string) Row {
-	unit := "kbps"
-	if m.Packets {
-		unit = "pps"
-	}
-	return Row{
-		Table: TableMeter, Bridge: bridge, Name: strconv.FormatUint(uint64(m.ID), 10), Sessions: sessions, Tier: TierFlow,
-		Columns: map[string]Value{colRate: {fmt.Sprintf("%d%s", m.Rate, unit)}, colBurst: {strconv.FormatUint(uint64(m.Burst), 10)}},
-	}
-}
-
-// NewRule is a rule of ours: its cookie is its own, so that it can be told from
-// others and removed by it.
-func NewRule(table, priority int, match, actions string) Flow {
-	f := Flow{Table: table, Priority: priority, Match: NormalMatch(match), Actions: actions}
-	sum := sha256.Sum256([]byte(f.name()))
-	f.Cookie = cookieMark | binary.BigEndian.Uint64(sum[:])>>16
-	return f
-}
-
-// cookieMark is the upper 16 bits of the cookies of our rules: "SP".
-const cookieMark = 0x5350 << 48
-
-func (f *Flow) ours() bool { return f.Cookie>>48 == cookieMark>>48 }
-
-// name is what a rule is known by on its bridge.
-func (f *Flow) name() string {
-	return joinFields(fmt.Sprintf("table=%d,priority=%d", f.Table, f.Priority), f.Match)
-}
-
-func flowRow(bridge string, f Flow, sessions []string) Row {
-	return Row{
-		Table: TableFlow, Bridge: bridge, Name: f.name(), Sessions: sessions, Tier: TierFlow,
-		Columns: map[string]Value{colActions: {f.Actions}, colCookie: {fmt.Sprintf("0x%x", f.Cookie)}},
-	}
-}
-
-// isNormal reports whether the rule is the one that ovs-vswitchd gives a bridge in
-// fail mode standalone.
-func isNormal(f Flow) bool {
-	return f.Table == 0 && f.Priority == 0 && f.Match == "" && f.Actions == actionNormal
-}
-
-// rowsOfRules are the rules and meters of a tap bridge that is there, as rows.
-func rowsOfRules(bridge *Bridge) []Row {
-	var rows []Row
-	for _, m := range bridge.Meters {
-		rows = append(rows, meterRow(bridge.Name, m, splitNames(bridge.ExternalIDs[KeySession])))
-	}
-	for _, f := range bridge.Flows {
-		if isNormal(f) && bridge.FailMode != failSecure {
-			continue
-		}
-		rows = append(rows, flowRow(bridge.Name, f, bridge.sessionsBy(f.inPort())))
-	}
-	return rows
-}
-
-// sessionsBy are the sessions whose copies enter by the port with the number.
-func (b *Bridge) sessionsBy(number int) []string {
-	if p := b.portBy(number); p != nil {
-		return splitNames(p.ExternalIDs[KeySession])
-	}
-	return nil
-}
-
-// portBy is the port of ours with the number, nil if there is none.
-func (b *Bridge) portBy(number int) *Port {
-	for p := range b.Ports {
-		if port := &b.Ports[p]; port.Managed() && len(port.Interfaces) == 1 && port.Interfaces[0].OFPort == number && number > 0 {
-			return port
-		}
-	}
-	return nil
-}
-
-// inPort is the number of the port that the rule is for, 0 if it is for any.
-func (f *Flow) inPort() int { return inPortOf(f.Match) }
-
-func inPortOf(match string) int {
-	for field := range strings.SplitSeq(match, ",") {
-		if text, ok := strings.CutPrefix(field, "in_port="); ok {
-			n, _ := strconv.Atoi(text) // a name is none of ours
-			return n
-		}
-	}
-	return 0
-}
-
-// keptRules are the rules of sessions that cannot be compiled, by patches that
-// stay: those of ports in rows.
-func (c *compiler) keptRules(rows []Row) []Row {
-	var kept []Row
-	have := map[rowKey]bool{}
-	for i := range rows {
-		have[rows[i].key()] = true
-	}
-	for b := range c.snap.Bridges {
-		bridge := &c.snap.Bridges[b]
-		for _, row := range rowsOfRules(bridge) {
-			stays := len(c.brokenAmong(row.Sessions)) > 0
-			if row.Table == TableFlow {
-				port := bridge.portBy(inPortOf(row.Name))
-				stays = stays && port != nil && have[rowKey{TablePort, "", port.Name}]
-			}
-			if stays && !have[row.key()] {
-				kept = append(kept, row)
-			}
-		}
-	}
-	return kept
-}
-
-// NormalMatch is an OpenFlow match with its fields in alphabetical order, numbers in
-// decimal, or with a mask in hexadecimal, and addresses as Go writes them: equal
-// matches are then the same text, however ovs-ofctl and we print them.
-func NormalMatch(match string) string {
-	fields := strings.Split(match, ",")
-	for i, field := range fields {
-		name, value, ok := strings.Cut(strings.TrimSpace(field), "=")
-		if !ok {
-			fields[i] = name
-			continue
-		}
-		if prefix, err := netip.ParsePrefix(value); err == nil {
-			fields[i] = name + "=" + prefix.Masked().String()
-			continue
-		}
-		parts := strings.Split(value, "/")
-		for j, part := range parts {
-			if n, err := strconv.ParseUint(part, 0, 64); err == nil && len(parts) > 1 {
-				parts[j] = fmt.Sprintf("0x%x", n)
-			} else if err == nil {
-				parts[j] = strconv.FormatUint(n, 10)
-			} else if address, err := netip.ParseAddr(part); err == nil {
-				parts[j] = address.String()
-			}
-		}
-		fields[i] = name + "=" + strings.Join(parts, "/")
-	}
-	slices.SortFunc(fields, func(a, b string) int {
-		return cmp.Or(cmp.Compare(rankOf(a), rankOf(b)), cmp.Compare(a, b))
-	})
-	return strings.Join(fields, ",")
-}
-
-// rankOf puts the port first, then the protocol, as people read them.
-func rankOf(field string) int {
-	name, _, hasValue := strings.Cut(field, "=")
-	switch {
-	case name == "in_port":
-		return 0
-	case !hasValue:
-		return 1
-	}
-	return 2
 }
