@@ -32,7 +32,11 @@ func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	s.made = append(s.made, inert.Changes...)
+	for _, c := range inert.Changes { // what another spanctl took away is made again
+		if !slices.ContainsFunc(s.made, func(m plan.Change) bool { return m.Table == c.Table && m.Name == c.Name }) {
+			s.made = append(s.made, c)
+		}
+	}
 	if err := s.conn.waitForCfg(ctx, inert.Base.Root, next); err != nil {
 		return fmt.Errorf("%w: %w: %v", ErrOpenFlow, openflow.ErrUnreachable, err) // nothing is in force
 	}

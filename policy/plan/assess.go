@@ -88,9 +88,11 @@ func Assess(p *Plan, readings *Readings) []Health {
 			h.stillCopies(mirrors)
 			o.sources(func(s source) { h.Blind = append(h.Blind, o.index.ports[s.port].Name) })
 		case StateInvalid, StateRefused:
-			h.Missing = !o.unseen
+			h.Missing = !o.unseen || o.astray != ""
 			tap := p.Base.ruledBy(o.Name)
 			switch {
+			case o.astray != "":
+				h.Problems = append(h.Problems, "port "+o.astray+" is not on tap bridge "+tap.Name+", and has no copies: run spanctl apply on the host")
 			case o.harmful():
 				h.stillCopies(mirrors)
 			case tap != nil && p.Base.Local && tap.FlowsError == "" && !slices.ContainsFunc(tap.Flows, func(f Flow) bool { return tap.serves(&f, o.Name) }):
@@ -181,18 +183,19 @@ func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 // goes on to at least one destination.
 func (o *Outcome) delivers(p *Plan) bool {
 	tap := o.index.snap.Bridge(o.tap.name)
-	switch o.tap.tier {
-	case TierDirect:
+	switch {
+	case o.tap.tier == TierDirect:
 		return true
-	case TierFlow:
-		if o.tap.failsOpen {
-			break
-		}
-		return tap != nil && !slices.ContainsFunc(p.Changes, func(c Change) bool {
+	case tap == nil:
+		return false
+	case o.tap.sends():
+		return !slices.ContainsFunc(p.Changes, func(c Change) bool {
 			return c.Table == TableFlow && c.Action != Delete && !slices.Equal(c.Columns[colActions].New, Value{actionDrop}) && slices.Contains(c.Sessions, o.Name)
 		})
+	case tap.Flows != nil && !slices.ContainsFunc(tap.Flows, isNormal):
+		return false // somebody took the rule away by which a mirror hub floods
 	}
-	return tap != nil && slices.ContainsFunc(tap.Mirrors, func(m Mirror) bool {
+	return slices.ContainsFunc(tap.Mirrors, func(m Mirror) bool {
 		return m.Managed() && slices.ContainsFunc(o.Places, func(p Place) bool { return p.Port != "" && p.Port == m.OutputPort })
 	})
 }

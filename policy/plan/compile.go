@@ -124,6 +124,11 @@ func (c *compiler) findTargets() {
 		}
 		if tap := c.snap.ruledBy(o.Name); tap != nil && !c.snap.Local {
 			o.unseen = !o.changed
+			for i := range o.Session.Destinations {
+				if t, _, _ := c.locate(o.Name, i, &o.Session.Destinations[i]); t.port >= 0 && c.snap.Bridges[c.on[t.port]].Name != tap.Name {
+					o.astray = c.ports[t.port].Name
+				}
+			}
 			o.refuse(&Refusal{
 				Session: o.Name, Field: "destinations", Tier: TierFlow,
 				Problem: fmt.Sprintf("it stands on the rules of tap bridge %s, which are neither seen nor changed over a remote connection", tap.Name), Remedy: "run spanctl on the host",
@@ -149,7 +154,7 @@ func (c *compiler) findTargets() {
 			}
 		}
 		if o.State == StateActive && present == 0 {
-			o.is(StateWaiting, strings.Join(o.awaited, "; "))
+			o.is(StateWaiting, strings.Join(slices.Compact(slices.Clone(o.awaited)), "; "))
 		}
 		if o.State != StateRefused {
 			o.Places = c.places(o)
@@ -312,4 +317,10 @@ func (c *compiler) homeless(tap *Bridge) []string {
 func (c *compiler) keepsTap(b *Bridge) bool {
 	return b.Managed() && len(c.brokenAmong(splitNames(b.ExternalIDs[KeySession]))) > 0 &&
 		!slices.ContainsFunc(c.deliveries, func(d *delivery) bool { return d.tier != TierDirect && d.name == b.Name })
+}
+
+// holds reports whether rules on the tap bridge may send to its ports for a session
+// that cannot be compiled.
+func (c *compiler) holds(b *Bridge) bool {
+	return b.Ruled() && len(c.brokenAmong(splitNames(b.ExternalIDs[KeySession]))) > 0
 }

@@ -1,6 +1,10 @@
 package plan
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // A group is a delivery on one source bridge; it becomes one or more Mirror
 // rows, of which a packet that several of them select is copied once (OVS 3.1,
@@ -37,7 +41,7 @@ func (c *compiler) place() []*group {
 				}
 			}
 		}
-		if c.refuseLoops(groups) {
+		if c.refuseParted(groups) || c.refuseLoops(groups) {
 			continue
 		}
 		for _, g := range groups {
@@ -47,6 +51,43 @@ func (c *compiler) place() []*group {
 			return groups
 		}
 	}
+}
+
+// refuseParted refuses sessions that share a mirror into a tap bridge with one that
+// cannot be compiled, and would leave it: that mirror stays, and what it selects for
+// them would be copied twice.
+func (c *compiler) refuseParted(groups []*group) bool {
+	refused := false
+	for _, g := range groups {
+		bridge := &c.snap.Bridges[g.bridge]
+		for m := range bridge.Mirrors {
+			mirror := &bridge.Mirrors[m]
+			if tap := c.tapOf(bridge, mirror); tap == nil || !tap.Ruled() || !c.kept(g.bridge, mirror, groups) {
+				continue
+			}
+			for _, o := range g.sessions {
+				if o.State == StateActive && slices.Contains(mirror.Sessions(), o.Name) {
+					o.refuse(&Refusal{
+						Session: o.Name, Field: "destinations", Tier: TierFlow,
+						Problem: fmt.Sprintf("mirror %s of bridge %s copies for it, and for one that cannot be compiled: %s", mirror.Name, bridge.Name, strings.Join(c.brokenSessions(mirror), ", ")),
+						Remedy:  "mend that session",
+					})
+					refused = true
+				}
+			}
+		}
+	}
+	return refused
+}
+
+// tapOf is the tap bridge that a mirror of the bridge sends to, nil if it sends to none.
+func (c *compiler) tapOf(bridge *Bridge, m *Mirror) *Bridge {
+	outer := bridge.Port(m.OutputPort)
+	if outer == nil || !isPatch(outer) {
+		return nil
+	}
+	tap, _ := c.snap.portAnywhere(outer.Interfaces[0].Options["peer"])
+	return tap
 }
 
 // group assigns each active session to a delivery, and deliveries to groups on
@@ -96,13 +137,12 @@ func (c *compiler) groupOutputs(m *Mirror, g *group) bool {
 		if m.OutputPort == outer {
 			return true
 		}
-		// A patch is known by a session, which may be the one that is broken.
-		standing := bridge.Port(m.OutputPort)
-		if standing == nil || !isPatch(standing) || d.tier != TierFlow {
-			return false
-		}
-		tap, _ := c.snap.portAnywhere(standing.Interfaces[0].Options["peer"])
-		return tap != nil && tap.Name == d.name && slices.ContainsFunc(d.sessions, func(o *Outcome) bool { return slices.Contains(m.Sessions(), o.Name) })
+		// A patch is known by a session, which may be the one that is broken: what is
+		// sent into it goes on only with those who share it, to the same destinations.
+		shares := slices.ContainsFunc(d.sessions, func(o *Outcome) bool { return slices.Contains(m.Sessions(), o.Name) })
+		return d.tier == TierFlow && shares && slices.ContainsFunc(m.Sessions(), func(name string) bool {
+			return m.OutputPort == d.patchOf(name, "", bridge.Name) || m.OutputPort == d.patchOf(name, d.ownMark(), bridge.Name)
+		})
 	}
 	return c.outputs(m, g.delivery.direct())
 }

@@ -53,6 +53,8 @@ type Outcome struct {
 	deliveries []*delivery
 	// unseen tells that it stands on rules that cannot be seen from here.
 	unseen bool
+	// astray is a destination's port that is not on the bridge whose rules send there.
+	astray string
 	// guarded says why rules must keep a tunnel's packets out of the copies, empty
 	// if they need not.
 	guarded string

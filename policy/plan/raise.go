@@ -136,7 +136,7 @@ func (c *compiler) immovable(t *tap, port int32) (problem, remedy string) {
 	if t.sends() && len(p.Interfaces) != 1 {
 		return fmt.Sprintf("port %s is a bond, to which no rule can send, and this needs rules because %s", p.Name, t.why), "use another destination"
 	}
-	if on := &c.snap.Bridges[c.on[port]]; on.Name != t.name && tapTier(on) == TierFlow && c.keepsTap(on) {
+	if on := &c.snap.Bridges[c.on[port]]; on.Name != t.name && c.holds(on) {
 		return fmt.Sprintf("port %s is on tap bridge %s of a session that cannot be compiled: %s", p.Name, on.Name, on.ExternalIDs[KeySession]),
 			"use another destination, or mend that session"
 	}

@@ -79,7 +79,7 @@ func (c *compiler) ruledRows(t *tap, groups []*group, names []string) []Row {
 func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 	var rows []Row
 	if b := c.snap.Bridge(t.name); !t.sends() && b != nil && b.Flows != nil && !slices.ContainsFunc(b.Flows, isNormal) {
-		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, nil))
+		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, sessionNames(t.deliveries[0])))
 	}
 	if b := c.snap.Bridge(t.name); t.tier != TierFlow || b != nil && b.FlowsError != "" {
 		return rows // of what is not known nothing is changed

@@ -61,8 +61,7 @@ func (c *compiler) markOf(d *delivery) string {
 	plain := *d
 	plain.mark = ""
 	marked := *d
-	sum := sha256.Sum256([]byte(fmt.Sprintf("%+v", d.treatment)))
-	marked.mark = hex.EncodeToString(sum[:3])
+	marked.mark = d.ownMark()
 	mark := ""
 	for _, o := range d.sessions {
 		for _, b := range c.bridgesOf(o) {
@@ -80,6 +79,18 @@ func (c *compiler) markOf(d *delivery) string {
 		}
 	}
 	return mark
+}
+
+// ownMark is the mark of the delivery's patches, if they have one.
+func (d *delivery) ownMark() string {
+	sum := sha256.Sum256([]byte(fmt.Sprintf("%+v", d.treatment)))
+	return hex.EncodeToString(sum[:3])
+}
+
+// patchOf names the outer end of a patch to the delivery's destinations that is known
+// by the session and has the mark.
+func (d *delivery) patchOf(session, mark, bridge string) string {
+	return shortName(append([]string{"patch", d.name, bridge, session, mark}, d.texts()...)...)
 }
 
 // wanted reports whether there is a session of that name.
@@ -170,7 +181,9 @@ func (c *compiler) hubRows(d *delivery, groups []*group, names []string) []Row {
 		output := ""
 		switch {
 		case t.tunnel != nil:
-			rows = append(rows, t.tunnel.row(d.tap, names, d.strip))
+			row := t.tunnel.row(d.tap, names, d.strip)
+			row.Columns[colRequest] = nil // it may come from a bridge with rules
+			rows = append(rows, row)
 			output = t.tunnel.name
 		case t.port >= 0:
 			output = c.ports[t.port].Name
