@@ -48,7 +48,7 @@ func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 // error if they stay.
 func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err error) {
 	if bridge := p.Unseen(); bridge != nil {
-		return 0, fmt.Errorf("%w: %w: the rules of tap bridge %s cannot be read: %s", ErrOpenFlow, openflow.ErrUnreachable, bridge.Name, bridge.FlowsError)
+		return 0, s.conn.orConflict(ctx, p.Base, fmt.Errorf("%w: %w: the rules of tap bridge %s cannot be read: %s", ErrOpenFlow, openflow.ErrUnreachable, bridge.Name, bridge.FlowsError))
 	}
 	before, after := p.Rules()
 	for _, r := range before {
