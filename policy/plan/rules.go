@@ -42,10 +42,11 @@ const (
 	actionNormal = "NORMAL"
 	actionDrop   = "drop"
 	// onClone goes to another table in such a way that a meter there does not drop
-	// production. ofproto has actions behind a patch work on a clone of the packet if
+	// production, and that what is cut there has the tags by then that it leaves with:
+	// those that an access port adds, without a priority tag. ofproto has actions behind a patch work on a clone of the packet if
 	// the rule that it meets first there has an action that cannot be undone: a meter,
-	// or as here an output that cuts, to a port that is not there (patch_port_output,
-	// OVS 3.1 and 3.5).
+	// or as here an output that cuts, to a port that is not there; changes of tags are
+	// made before that (patch_port_output, clone_xlate_actions, OVS 3.1 and 3.5).
 	onClone = "clone(output(port=65279,max_len=64),%s)"
 	// absentPort stands for a destination that is not there: the largest number that
 	// a port can have, which ovs-vswitchd does not give out by itself (OVS 3.1).
@@ -155,7 +156,7 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 		hashed(hash, func(priority int, match, actions string) { add(tableHash, priority, match, actions) })
 		add(tableKeep, priorityAll, "reg0=0", toSend)
 	}
-	if meter != 0 && strings.HasPrefix(begin, "resubmit") {
+	if (meter != 0 || d.snaplen > 0) && strings.HasPrefix(begin, "resubmit") {
 		begin = fmt.Sprintf(onClone, begin)
 	}
 	for _, match := range lines(d.include) {
