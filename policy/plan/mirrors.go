@@ -108,6 +108,9 @@ func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
 // reserves. What is received on a reserved port is dropped before any mirror
 // sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5).
 func (c *compiler) selectAllIsExact(g *group) bool {
+	if c.stripped(g) != "" {
+		return false
+	}
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
 		d := c.deliveryTo[port]
 		// A borrowed port is not on the bridge, or comes home by this very plan.
@@ -123,6 +126,20 @@ func (c *compiler) selectAllIsExact(g *group) bool {
 		}
 	}
 	return true
+}
+
+// stripped names a port of the group's bridge at which mirrors of others end and
+// copies lose their tag, empty if there is none. What leaves there without its tag
+// select_all takes for a packet, and copies it in place of the one that has the tag
+// (OVS 3.1 and 3.5).
+func (c *compiler) stripped(g *group) string {
+	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
+		p, d := c.ports[port], c.deliveryTo[port]
+		if d != nil && d != g.delivery && d.tier == TierDirect && d.strip || d == nil && c.on[port] == g.bridge && c.outputOfOthers(port) && !carriesTags(p, false) {
+			return p.Name
+		}
+	}
+	return ""
 }
 
 // isPatch reports whether the port is a patch port. OVS mirrors neither act

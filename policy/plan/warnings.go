@@ -111,6 +111,10 @@ func (c *compiler) warnings(groups []*group) []string {
 	list = append(list, c.twice(groups)...)
 	for _, g := range groups {
 		list = append(list, c.leakWarnings(g)...)
+		if _, every := c.merge(g); every.from != nil && every.from == every.to && c.stripped(g) != "" {
+			list = append(list, fmt.Sprintf("session %s: on bridge %s ports are listed one by one, so that copies which lose their tag at port %s are not copied in the place of packets: a new port is copied from the next apply on",
+				g.sessions[0].Name, c.snap.Bridges[g.bridge].Name, c.stripped(g)))
+		}
 		bridge := c.snap.Bridges[g.bridge].Name
 		for m := range c.snap.Bridges[g.bridge].Mirrors {
 			if mirror := &c.snap.Bridges[g.bridge].Mirrors[m]; !mirror.Managed() && c.groupOutputs(mirror, g) {
