@@ -72,6 +72,9 @@ func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err erro
 // orConflict is an error about rules, or ErrConflict if another spanctl has changed
 // the database since: it may have taken the bridge away.
 func (c *Conn) orConflict(ctx context.Context, base *plan.Snapshot, err error) error {
+	if c.sync(ctx) != nil {
+		return err
+	}
 	if now, failed := c.Observe(ctx); failed == nil && now.Revision != base.Revision {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}

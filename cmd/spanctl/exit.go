@@ -55,6 +55,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, errPending):
 		return exitPending
+	case errors.Is(err, errDegraded), errors.Is(err, ovs.ErrNotInForce): // whatever the cause, something is committed
+		return exitDegraded
 	case errors.Is(err, openflow.ErrUnreachable):
 		return exitUnreachable
 	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret),
@@ -62,8 +64,6 @@ func exitCode(err error) int {
 		return exitInvalid
 	case errors.Is(err, plan.ErrRefused), errors.Is(err, openflow.ErrRejected):
 		return exitRefused
-	case errors.Is(err, errDegraded), errors.Is(err, ovs.ErrNotInForce):
-		return exitDegraded
 	case errors.Is(err, ovs.ErrUnreachable), errors.Is(err, ovs.ErrPermission):
 		return exitUnreachable
 	case errors.Is(err, ovs.ErrConflict), errors.Is(err, errStale):

@@ -57,11 +57,14 @@ func (p *Plan) HasRows() bool {
 }
 
 // Unseen is a tap bridge that the plan is about and whose rules could not be read, nil
-// if there is none: what would become of them is not known.
+// if there is none: what would become of them is not known. With a bridge that goes
+// they go.
 func (p *Plan) Unseen() *Bridge {
 	for b := range p.Base.Bridges {
 		bridge := &p.Base.Bridges[b]
-		if !bridge.Ruled() || bridge.FlowsError == "" || !p.Base.Local {
+		if !bridge.Ruled() || bridge.FlowsError == "" || !p.Base.Local || slices.ContainsFunc(p.Changes, func(c Change) bool {
+			return c.Table == TableBridge && c.Name == bridge.Name && c.Action == Delete
+		}) {
 			continue
 		}
 		if slices.ContainsFunc(p.Changes, func(c Change) bool {
