@@ -23,9 +23,15 @@ type process struct {
 // start starts spanctl on a remote. It ends with the test.
 func (s *site) start(remote string, args ...string) *process {
 	s.Helper()
+	return s.startWith(nil, remote, args...)
+}
+
+// startWith starts spanctl with more in its environment.
+func (s *site) startWith(environ []string, remote string, args ...string) *process {
+	s.Helper()
 	p := &process{args: args, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(s.ctx, "spanctl", append(args, "--db", remote)...) // in PATH, by TestMain
-	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")                   // or it ends a second late, with -race
+	p.cmd = exec.CommandContext(s.ctx, "spanctl", append(args, "--db", remote)...)   // in PATH, by TestMain
+	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), environ...) // or it ends a second late, with -race
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	s.check(p.cmd.Start())
 	go func() {
