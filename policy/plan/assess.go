@@ -98,7 +98,11 @@ func Assess(p *Plan, readings *Readings) []Health {
 			case tap != nil && p.Base.Local && tap.FlowsError == "" && !slices.ContainsFunc(tap.Flows, func(f Flow) bool { return tap.serves(&f, o.Name) }):
 				h.Problems = append(h.Problems, "what it copied before has ended: tap bridge "+tap.Name+" has lost its rules, which nobody can make anew")
 			case len(mirrors) > 0:
-				h.Notes = append(h.Notes, "what it copied before goes on")
+				note := "what it copied before goes on"
+				if tap != nil && (tap.FlowsError != "" || !p.Base.Local) {
+					note += " if tap bridge " + tap.Name + " has its rules, which cannot be seen"
+				}
+				h.Notes = append(h.Notes, note)
 			}
 		case StateDisabled, StateExpired:
 			h.stillCopies(mirrors)
