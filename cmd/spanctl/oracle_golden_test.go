@@ -209,6 +209,24 @@ packets:
   - {in: b, tags: [{vid: 10}], src_mac: "02:00:00:00:00:02", dst_mac: "02:00:00:00:00:03", want: {ids0: 1}}
   - {in: ids1, src_mac: "02:00:00:00:00:04", dst_mac: "02:00:00:00:00:01", want: {ids0: 1}}
 `},
+	{"an access port is one again when no session copies to it any more", `
+bridges:
+  - name: br0
+    ports:
+      - {name: a}
+      - {name: ids0}
+      - {name: acc, tag: 20}
+`, `
+before:
+  s: {sources: [{interface: a}], destinations: [{interface: acc}]}
+sessions:
+  s: {sources: [{vm: stopped}], destinations: [{interface: acc}]}
+  t: {sources: [{role: all, vlans: [0, 5]}], destinations: [{interface: ids0}]}
+packets:
+  - {in: acc, want: {}}
+  - {in: acc, tags: [{vid: 5}], want: {}}
+  - {in: a, tags: [{vid: 5}], want: {ids0: 1}}
+`},
 	{"what is over the rate is no production", "", `
 sessions:
   s: {sources: [{role: all}], destinations: [{interface: ids0}], sample: 1/2, max_rate: 1Gbps}

@@ -40,8 +40,8 @@ func (c *compiler) portRows() []Row {
 			continue // rules that stay for such a session may send to it
 		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):
 			continue // it stays for a session that cannot be compiled, or has no home
-		case d == nil && on == home && c.target[port] && !keepsBridge:
-			continue // it waits
+		case d == nil && on == home && !keepsBridge && c.outputOfOthers(port):
+			continue // a mirror that stays sends to it
 		case !keepsMode && !keepsBridge && !tap && (d == nil || carries(p)):
 			continue // it is as it should be
 		}

@@ -139,7 +139,7 @@ func (c *compiler) findTargets() {
 		for i := range o.Session.Destinations {
 			t, awaited, refusal := c.locate(o.Name, i, &o.Session.Destinations[i])
 			if t.port >= 0 {
-				c.isDest[t.port], c.target[t.port] = true, true // also if the session is refused
+				c.isDest[t.port] = true // also if the session is refused
 			}
 			if refusal == nil && slices.Contains(o.targets, t) {
 				refusal = &Refusal{Session: o.Name, Field: fmt.Sprintf("destinations[%d]", i), Problem: "is the same as another of this session's destinations", Remedy: "remove one"}

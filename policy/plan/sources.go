@@ -34,7 +34,6 @@ type selector struct {
 	vlans    *vlanSets
 	tagged   map[string][]int32 // by session: ports that name it in KeyTag
 	isDest   []bool             // by port: a destination of some session, or of somebody else
-	target   []bool             // by port: a destination of some session
 	from, to []*vlanSet
 	touched  []int32
 }
@@ -46,7 +45,6 @@ func newSelector(x *portIndex) *selector {
 		vlans:     newVLANSets(),
 		tagged:    map[string][]int32{},
 		isDest:    make([]bool, n),
-		target:    make([]bool, n),
 		from:      make([]*vlanSet, n),
 		to:        make([]*vlanSet, n),
 	}
