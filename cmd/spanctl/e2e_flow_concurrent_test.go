@@ -162,7 +162,6 @@ func TestE2EFlowAnotherBetweenSteps(t *testing.T) {
 				}
 				s.want(exitOK, "apply")
 				s.wantNoChanges()
-				s.status(exitOK)
 				s.wantRulesAsFromNothing()
 				s.wantSame("deleted", bare, s.unrevised(), ofItself, configuration)
 			})
