@@ -21,6 +21,8 @@ type oracleCase struct {
 	Bridges []oracleBridge `yaml:"bridges"`
 	// Patches are pairs of bridges that a patch joins. There is no way around in a circle.
 	Patches [][]string `yaml:"patches,omitempty,flow"`
+	// Foreign are mirrors that somebody else has made.
+	Foreign []oracleForeign `yaml:"foreign,omitempty,flow"`
 	// Before are sessions that were in force before.
 	Before   map[string]oracleSession `yaml:"before,omitempty"`
 	Sessions map[string]oracleSession `yaml:"sessions"`
@@ -49,6 +51,13 @@ func (p *oraclePort) interfaces() []string {
 		return p.Members
 	}
 	return []string{p.Name}
+}
+
+// An oracleForeign copies all packets of a bridge, or those that arrive at some ports, to a port of it.
+type oracleForeign struct {
+	Bridge string   `yaml:"bridge"`
+	Output string   `yaml:"output"`
+	Src    []string `yaml:"src,omitempty,flow"` // none: all
 }
 
 type oracleSession struct {
@@ -203,6 +212,9 @@ func (c *oracleCase) text() string {
 	}
 	if c.Patches != nil {
 		line("patches: ", c.Patches)
+	}
+	if c.Foreign != nil {
+		line("foreign: ", c.Foreign)
 	}
 	for i, sessions := range []map[string]oracleSession{c.Before, c.Sessions} {
 		if len(sessions) == 0 {

@@ -40,6 +40,7 @@ func (o *oracle) sort(frames []oracleFrame) (production oracleProduction, copies
 		switch {
 		case port == nil:
 			problem = "a frame leaves by " + one.to
+		case o.foreign(port.Name):
 		case o.reserved[port.Name]:
 			copies = append(copies, oracleFrame{port.Name, one.frame})
 		default:

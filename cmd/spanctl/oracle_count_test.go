@@ -58,6 +58,7 @@ func (n oracleCounts) decision(o *oracle, d *oracleDelivery, h oracleHeaders, c 
 		"port of a bond":                 len(o.at[h.In].port.Members) > 0,
 		"tier " + o.tier(d):              true,
 		"with a Mirror's filter":         o.filtered[d.ports[0]],
+		"beside a foreign mirror":        o.Foreign != nil,
 		"after another policy":           o.Before != nil,
 		"several sessions in one":        len(d.sessions) > 1,
 		"several destinations":           len(d.ports) > 1 || len(o.Sessions[d.sessions[0]].Destinations) > 1,
@@ -129,7 +130,7 @@ var (
 		"copy cut", "copy stripped", "copy tagged", "decided by sample", "sources vlans", "except vlans",
 	}
 	mustYes = []string{
-		"tier direct", "tier hub", "with fail open", "decided by balance", "copies over their rate", "applied", "sources role", "sources interface", "sources vm",
+		"tier direct", "tier hub", "with fail open", "beside a foreign mirror", "decided by balance", "copies over their rate", "applied", "sources role", "sources interface", "sources vm",
 		"sources external_ids", "sources mac", "sources bridge", "sources direction from", "sources direction to", "sources direction both",
 		"sources tag", "except role",
 	}

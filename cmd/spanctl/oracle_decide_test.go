@@ -15,7 +15,8 @@ import (
 //     (the bridge learns addresses): the oracle reads it from what the switch does.
 //   - A packet that the port does not let in, for its VLAN, is not copied. One that arrives at a port to which copies go
 //     is dropped. (A destination of sessions none of which has a source is an ordinary port, but no source.)
-//   - Destinations of enabled sessions, patch and tunnel ports, and ports of role none are no sources.
+//   - Destinations of enabled sessions, outputs of foreign mirrors, patch and tunnel ports, and ports of role none are no
+//     sources. What foreign mirrors copy is not looked at.
 //   - The VLAN is the one that the packet has within the switch: that of an access port is the port's tag. 0 is untagged
 //     and priority-tagged.
 //   - What a session selects is copied if one of its includes holds (or it has none) and no exclude does.
@@ -192,10 +193,15 @@ func (o *oracle) selects(e *oracleSelector, bridge string, p *oraclePort) bool {
 		(e.Role == "" || e.Role == "all" || e.Role == o.role(bridge, p))
 }
 
+// foreign tells whether the port is a foreign mirror's output.
+func (o *oracle) foreign(port string) bool {
+	return slices.ContainsFunc(o.Foreign, func(m oracleForeign) bool { return m.Output == port })
+}
+
 // source tells whether the session copies what the port's owner sends (from), or what is sent to it, in the VLAN.
 func (o *oracle) source(name, port string, from bool, vlan uint16) bool {
 	where, ok := o.at[port]
-	if !ok || o.receives[where.port.Name] || o.role(where.bridge, where.port) == "none" {
+	if !ok || o.receives[where.port.Name] || o.foreign(where.port.Name) || o.role(where.bridge, where.port) == "none" {
 		return false
 	}
 	s := o.Sessions[name]
@@ -251,7 +257,7 @@ func (o *oracle) wants(p *oraclePacket, passages []oraclePassage) []oracleCopies
 	var list []oracleCopies
 	for _, d := range o.deliveries {
 		seen := h
-		if p.Frag == "first" && o.filtered[d.ports[0]] {
+		if p.Frag == "first" && o.filtered[d.ports[0]] && len(d.Include) == 1 {
 			seen.ports = h.ip && p.hasPorts() && !d.Include[0].onlyPort0()
 		}
 		passes := o.passes(&d.oracleTreatment, seen)

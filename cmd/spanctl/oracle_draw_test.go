@@ -71,6 +71,17 @@ func drawHost(t *rapid.T, c *oracleCase) (audits []oraclePort) {
 		bridge.Ports = append(bridge.Ports, p)
 		audits = append(audits, p)
 	}
+	if oneIn(t, 6, "foreign mirror") {
+		bridge := &c.Bridges[rapid.IntRange(0, len(c.Bridges)-1).Draw(t, "bridge of theirs")]
+		m := oracleForeign{Bridge: bridge.Name, Output: "theirs"}
+		if oneIn(t, 2, "of one port") {
+			m.Src = []string{rapid.SampledFrom(bridge.Ports).Draw(t, "port").Name}
+		}
+		p := oraclePort{Name: m.Output}
+		drawVLANColumns(t, &p)
+		bridge.Ports = append(bridge.Ports, p)
+		c.Foreign = append(c.Foreign, m)
+	}
 	for b := 1; b < len(c.Bridges); b++ {
 		if oneIn(t, 3, "patch") {
 			c.Patches = append(c.Patches, []string{c.Bridges[b-1].Name, c.Bridges[b].Name})
@@ -365,8 +376,44 @@ func drawMatch(t *rapid.T) oracleMatch {
 	case "mac and src_mac":
 		m.MAC, m.SrcMAC = portMAC(1), portMAC(2)
 	}
+	// A session with more than 16,384 rules is refused, as the reference says. These are 2,000 at most.
+	if m.rules() > 2000 {
+		m.VLAN = nil
+	}
+	if m.rules() > 2000 {
+		m.Port = nil
+	}
 	if yamlOf(m) == yamlOf(oracleMatch{}) {
 		m.Protocol = "tcp"
 	}
 	return m
+}
+
+// rules is about how many OpenFlow rules the match needs, at most.
+func (m *oracleMatch) rules() int {
+	n := 6 // protocols and IP versions
+	for _, field := range []oracleRanges{m.VLAN, m.SrcPort, m.DstPort, m.Port} {
+		n *= max(1, field.blocks())
+	}
+	for _, either := range []bool{m.Net != "", m.MAC != "", m.Port != nil} {
+		if either {
+			n *= 2
+		}
+	}
+	return n
+}
+
+// blocks is how many blocks of numbers that a mask can say the ranges are.
+func (r oracleRanges) blocks() int {
+	n := 0
+	for _, one := range r {
+		for first, last := int(one[0]), int(one[1]); first <= last; n++ {
+			size := 1
+			for first%(2*size) == 0 && first+2*size-1 <= last && size < 1<<15 {
+				size *= 2
+			}
+			first += size
+		}
+	}
+	return n
 }

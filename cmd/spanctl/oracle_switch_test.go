@@ -142,7 +142,28 @@ func (s *oracleSwitch) build(c *oracleCase) error {
 	if _, err := s.lab.VSCtl(s.ctx, args...); err != nil {
 		return err
 	}
+	for _, m := range c.Foreign {
+		if _, err := s.lab.VSCtl(s.ctx, m.rows()...); err != nil {
+			return err
+		}
+	}
 	return s.look(c)
+}
+
+// rows make the mirror, as arguments of ovs-vsctl.
+func (m *oracleForeign) rows() []string {
+	args := []string{"--", "--id=@output", "get", "Port", m.Output}
+	selects := []string{"select_all=" + strconv.FormatBool(len(m.Src) == 0)}
+	if len(m.Src) > 0 {
+		var ports []string
+		for i, port := range m.Src {
+			ports = append(ports, fmt.Sprintf("@port%d", i))
+			args = append(args, "--", fmt.Sprintf("--id=@port%d", i), "get", "Port", port)
+		}
+		selects = append(selects, "select_src_port="+strings.Join(ports, ","))
+	}
+	args = append(args, "--", "--id=@mirror", "create", "Mirror", "name=theirs", "output_port=@output")
+	return append(append(args, selects...), "--", "add", "Bridge", m.Bridge, "mirrors", "@mirror")
 }
 
 // capture makes what leaves by each device be written, into files that are new.
