@@ -135,7 +135,9 @@ func (c *compiler) selectAllIsExact(g *group) bool {
 func (c *compiler) stripped(g *group) string {
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
 		p, d := c.ports[port], c.deliveryTo[port]
-		if d != nil && d != g.delivery && d.tier == TierDirect && d.strip || d == nil && c.on[port] == g.bridge && c.outputOfOthers(port) && !carriesTags(p, false) {
+		native := p.VLANMode == "native-tagged" // what leaves there untagged counts as its VLAN's
+		if d != nil && d != g.delivery && d.tier == TierDirect && (d.strip || native) ||
+			d == nil && c.on[port] == g.bridge && c.outputOfOthers(port) && (native || !carriesTags(p, false)) {
 			return p.Name
 		}
 	}
