@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 )
@@ -70,7 +71,7 @@ func (l *Lab) raise(ctx context.Context) error {
 }
 
 func (l *Lab) raiseHost(ctx context.Context, a hostAddress) error {
-	return until(ctx, "device "+a.device, func() (bool, error) {
+	err := until(ctx, "device "+a.device, func() (bool, error) {
 		there := false
 		err := l.host.do(func() error {
 			if _, err := netlink.LinkByName(a.device); err != nil {
@@ -86,5 +87,16 @@ func (l *Lab) raiseHost(ctx context.Context, a hostAddress) error {
 			return address(a.device, a.ip)
 		})
 		return there && err == nil, err
+	})
+	if err != nil {
+		return err
+	}
+	// The userspace datapath drops what goes to a tap device that is down as far as ovs-vswitchd has heard, which the
+	// kernel tells it a little later (OVS 3.1); its OpenFlow port shows what it has heard.
+	return until(ctx, "ovs-vswitchd to hear that "+a.device+" is up", func() (bool, error) {
+		ports, err := l.OFCtl(ctx, "dump-ports-desc", a.device)
+		_, local, found := strings.Cut(ports, "LOCAL("+a.device+")")
+		config, _, _ := strings.Cut(local, "state:")
+		return found && !strings.Contains(config, "PORT_DOWN"), err
 	})
 }
