@@ -25,9 +25,9 @@ import (
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
 // LookAtHost adds to the snapshot what OVSDB does not tell: the rules of tap bridges,
-// and what the intent's tunnels need of the host: how packets to their far ends leave it, its own addresses, and which key files cannot
-// be read: as the kernel says in the network namespace that
-// ovs-vswitchd runs in. What cannot be known is left out: of a remote database,
+// and what the intent's tunnels need: how packets to their far ends leave the host and
+// its own addresses, as the kernel says in ovs-vswitchd's network namespace, and which
+// key files cannot be read. What cannot be known is left out: of a remote database,
 // without the rights to look, where ovs-vswitchd does not run.
 func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Intent) {
 	if !c.local() {
@@ -119,7 +119,7 @@ func addressOf(ip net.IP) netip.Addr {
 // namespace. The daemon is found as OVS's own tools do: by ovs-vswitchd.pid in
 // $OVS_RUNDIR, which is where the database's socket is.
 func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
-	pid, err := c.vswitchdPID()
+	_, pid, err := c.daemon()
 	if err != nil {
 		return err
 	}
@@ -136,18 +136,8 @@ func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
 	return f(handle)
 }
 
-func (c *Conn) vswitchdPID() (int, error) {
-	_, pid, err := c.daemon()
-	return pid, err
-}
-
-// rundir is the folder of ovs-vswitchd's control sockets.
-func (c *Conn) rundir() (string, error) {
-	dir, _, err := c.daemon()
-	return dir, err
-}
-
-// daemon finds ovs-vswitchd by its pid file, beside one of the database's sockets.
+// daemon finds ovs-vswitchd, and the folder of its control sockets, by its pid file
+// beside one of the database's sockets.
 func (c *Conn) daemon() (dir string, pid int, err error) {
 	for text := range strings.SplitSeq(c.remote, ",") {
 		list, err := endpoints(text)

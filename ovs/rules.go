@@ -2,21 +2,15 @@ package ovs
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"spanctl/ovs/openflow"
 	"spanctl/policy/plan"
 )
 
-// ErrOpenFlow indicates that ovs-vswitchd did not take rules: it cannot be reached,
-// or refuses them. Nothing was changed.
-var ErrOpenFlow = errors.New("no OpenFlow")
-
 // openFlow is the switch of the database's host.
 func (c *Conn) openFlow() (*openflow.Switch, error) {
-	dir, err := c.rundir()
+	dir, _, err := c.daemon()
 	if err != nil {
 		return nil, err
 	}
@@ -26,13 +20,10 @@ func (c *Conn) openFlow() (*openflow.Switch, error) {
 // setRules changes rules and meters.
 func (c *Conn) setRules(ctx context.Context, r plan.Rules) error {
 	s, err := c.openFlow()
-	if err == nil {
-		err = s.Apply(ctx, r)
-	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrOpenFlow, err)
+		return err
 	}
-	return nil
+	return s.Apply(ctx, r)
 }
 
 // readRules adds to the snapshot the rules of tap bridges, of those first that need

@@ -26,7 +26,7 @@ type steps struct {
 // be made.
 func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 	if _, err := s.conn.openFlow(); err != nil {
-		return fmt.Errorf("%w: %w", ErrOpenFlow, err)
+		return err
 	}
 	next, err := s.conn.commit(ctx, inert, s.comment+": prepares")
 	if err != nil {
@@ -38,7 +38,7 @@ func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 		}
 	}
 	if err := s.conn.waitForCfg(ctx, inert.Base.Root, next); err != nil {
-		return fmt.Errorf("%w: %w: %v", ErrOpenFlow, openflow.ErrUnreachable, err) // nothing is in force
+		return fmt.Errorf("%w: %v", openflow.ErrUnreachable, err) // nothing is in force
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 // error if they stay.
 func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err error) {
 	if bridge := p.Unseen(); bridge != nil {
-		return 0, s.conn.orConflict(ctx, p.Base, fmt.Errorf("%w: %w: the rules of tap bridge %s cannot be read: %s", ErrOpenFlow, openflow.ErrUnreachable, bridge.Name, bridge.FlowsError))
+		return 0, s.conn.orConflict(ctx, p.Base, fmt.Errorf("%w: the rules of tap bridge %s cannot be read: %s", openflow.ErrUnreachable, bridge.Name, bridge.FlowsError))
 	}
 	before, after := p.Rules()
 	for _, r := range before {

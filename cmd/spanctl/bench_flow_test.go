@@ -46,18 +46,25 @@ func (r *rig) excluding(n int) *variant {
 	for i := range n {
 		exclude = append(exclude, fmt.Sprintf("{protocol: tcp, port: %d}", 7001+2*i)) // no two merge
 	}
-	return r.byPolicy(fmt.Sprintf("flow%d", n), fmt.Sprintf("{sources: [{role: all, bridge: br0}], include: [{ethertype: ipv4}, {ethertype: ipv6}, {ethertype: arp}], exclude: [%s], destinations: [{vm: audit1}]}",
-		strings.Join(exclude, ", ")), copiesTo(1, 0))
+	return r.byRules(fmt.Sprintf("flow%d", n), "exclude: ["+strings.Join(exclude, ", ")+"]")
 }
 
-// BenchmarkMegaflows counts the datapath's flows for each connection, with the ways to mirror of BenchmarkFlowGoodput:
-// rules about ports make each connection have its own.
+// byRules is a variant of the flow tier with the keys of more.
+func (r *rig) byRules(name, more string) *variant {
+	return r.byPolicy(name, fmt.Sprintf("{sources: [{role: all, bridge: br0}], include: [{ethertype: ipv4}, {ethertype: ipv6}, {ethertype: arp}], %s, destinations: [{vm: audit1}]}", more), copiesTo(1, 0))
+}
+
+// BenchmarkMegaflows counts the datapath's flows for each connection, with the ways to mirror of BenchmarkFlowGoodput, with
+// exclusions amid the connections' ports, and with a sample, for which each connection has its own.
 func BenchmarkMegaflows(b *testing.B) {
 	r := newRig(b)
 	const connections = 500
 	hand1 := r.byHand("hand1", 1, 0)
 	perConnection := map[string]float64{}
-	variants := []*variant{hand1, r.excluding(0), r.excluding(10), r.excluding(100)}
+	variants := []*variant{
+		hand1, r.excluding(0), r.excluding(10), r.excluding(100),
+		r.byRules("amid", "exclude: [{protocol: tcp, port: 19999}, {protocol: tcp, port: 20255}]"), r.byRules("sample", "sample: 1/2"),
+	}
 	for r.Loop() {
 		for _, v := range variants {
 			v.up()
@@ -68,8 +75,10 @@ func BenchmarkMegaflows(b *testing.B) {
 			for i := range connections {
 				r.check(r.a.Send(tcpFrame(r.a, r.b, uint16(20000+i), uint16(30000+i))))
 				r.check(r.b.Send(tcpFrame(r.b, r.a, uint16(30000+i), uint16(20000+i))))
+				if i%50 == 49 { // no more than a port's buffer has room for while each frame is a new flow
+					r.check(atB.Fence(r.ctx, r.a, r.b))
+				}
 			}
-			r.check(atB.Fence(r.ctx, r.a, r.b))
 			flows, err := r.lab.AppCtl(r.ctx, "dpctl/dump-flows")
 			r.check(err)
 			perConnection[v.name] = float64(strings.Count(flows, "eth(src="+r.a.HardwareAddr().String())+strings.Count(flows, "eth(src="+r.b.HardwareAddr().String())) / connections

@@ -67,13 +67,7 @@ func TestE2ETwoSpanctlAtOnce(t *testing.T) {
 				if c.before != "" {
 					s.apply(c.before)
 				}
-				one, two := slices.Clone(c.one), slices.Clone(c.two)
-				for _, args := range [][]string{one, two} {
-					if len(args) == 3 {
-						args[2] = s.policy(args[2])
-					}
-				}
-				for _, p := range s.race(one, two) {
+				for _, p := range s.race(s.filed(c.one), s.filed(c.two)) {
 					s.wantExit(p, exitOK)
 				}
 				// A turn that nobody needs may be left: the next apply takes it away.
@@ -89,6 +83,15 @@ func TestE2ETwoSpanctlAtOnce(t *testing.T) {
 			s.wantAsFromNothing(bare)
 		})
 	}
+}
+
+// filed is a rival's command, with the policy in a file.
+func (s *site) filed(args []string) []string {
+	s.Helper()
+	if args = slices.Clone(args); len(args) == 3 {
+		args[2] = s.policy(args[2])
+	}
+	return args
 }
 
 // race runs two commands, both of which make their plan before the transaction of either is carried out.

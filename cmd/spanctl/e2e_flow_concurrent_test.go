@@ -60,13 +60,7 @@ func TestE2EFlowTwoSpanctlAtOnce(t *testing.T) {
 			if c.before != "" {
 				s.apply(c.before)
 			}
-			one, two := slices.Clone(c.one), slices.Clone(c.two)
-			for _, args := range [][]string{one, two} {
-				if len(args) == 3 {
-					args[2] = s.policy(args[2])
-				}
-			}
-			for _, p := range s.race(one, two) {
+			for _, p := range s.race(s.filed(c.one), s.filed(c.two)) {
 				// One may see what the other is about to do.
 				if code := p.exit(); code != exitOK && code != exitDegraded {
 					s.Errorf("spanctl %s exits %d and says\n%s", p.args, code, p.said.String())
@@ -130,10 +124,7 @@ func TestE2EFlowAnotherBetweenSteps(t *testing.T) {
 	} {
 		for step := 1; step <= 2; step++ { // before the first transaction, or before the second
 			s.sub(fmt.Sprintf("%s before %d", strings.Join(between[:1], " "), step), func(s *site) {
-				args := slices.Clone(between)
-				if len(args) == 3 {
-					args[2] = s.policy(args[2])
-				}
+				args := s.filed(between)
 				var mu sync.Mutex
 				transactions := 0
 				remote := s.relay("between", func(message []byte, to io.Writer) bool {

@@ -9,11 +9,17 @@ import (
 	"spanctl/ovs/ovstest"
 )
 
-// Whatever ports the audit guests have, all of them in one session with a tunnel: copies keep the tags they had, or lose
+// Whatever ports the audit guests have, all of them in one session with tunnels: copies keep the tags they had, or lose
 // the outermost. Each port gets its mode and its bridge back.
 func TestE2EHubPortsOfEveryVLANModeHaveTheTagsAskedFor(t *testing.T) {
 	t.Parallel()
-	s := newHubSite(t)
+	newHubSite(t).wantTagsAskedFor("", tagKinds)
+}
+
+// wantTagsAskedFor has copies come to ports of every VLAN mode and by tunnels, and wants them with the tags of the frames
+// that kinds makes, or without the outermost, and production whole. The session has the keys of more.
+func (s *site) wantTagsAskedFor(more string, kinds func(from, to ovstest.Endpoint) (sent, strippedOnce [][]byte)) {
+	s.Helper()
 	sensor := s.collector("sensor")
 	destinations := []string{fmt.Sprintf("{erspan: {remote: %s, session: 100}}", sensor.Addr()), fmt.Sprintf("{vxlan: {remote: %s, vni: 7}}", sensor.Addr())}
 	for i, port := range auditPorts {
@@ -23,7 +29,7 @@ func TestE2EHubPortsOfEveryVLANModeHaveTheTagsAskedFor(t *testing.T) {
 	}
 	before := s.database()
 	for _, strip := range []bool{false, true, false} {
-		s.apply(fmt.Sprintf("  audit: {sources: [{vm: '[abcd]', direction: from}], destinations: [%s], strip_vlan: %v}\n", strings.Join(destinations, ", "), strip))
+		s.apply(fmt.Sprintf("  audit: {sources: [{vm: '[abcd]', direction: from}], %s destinations: [%s], strip_vlan: %v}\n", more, strings.Join(destinations, ", "), strip))
 		s.settle()
 		captures := map[string]*ovstest.Capture{}
 		for _, port := range auditPorts {
@@ -32,12 +38,16 @@ func TestE2EHubPortsOfEveryVLANModeHaveTheTagsAskedFor(t *testing.T) {
 		atSensor := s.capture(sensor)
 		var want [][]byte
 		for _, pair := range [][2]string{{"a", "b"}, {"d", "c"}} {
-			whole, bare := tagKinds(s.guests[pair[0]], s.guests[pair[1]])
-			s.send(s.guests[pair[0]], whole...)
+			from, to := s.guests[pair[0]], s.guests[pair[1]]
+			sent, bare := kinds(from, to)
+			atTo := s.capture(to)
+			s.send(from, sent...)
+			s.check(atTo.Fence(s.ctx, from, to))
+			s.wantExactly(atTo, sent...)
 			if strip {
-				whole = bare
+				sent = bare
 			}
-			want = append(want, whole...)
+			want = append(want, sent...)
 		}
 		for name, c := range captures {
 			s.sub(fmt.Sprintf("%s, strip %v", name, strip), func(s *site) {

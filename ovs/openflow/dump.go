@@ -14,9 +14,9 @@ import (
 )
 
 // Read is the rules of a bridge, by table and then by falling priority, and its
-// meters, both with what they have counted. A match is as ovs-ofctl prints it, in
-// OVS's own order of fields. Rules and meters of another hand are there too; a
-// rule's timeouts and flags are not told.
+// meters, both with what they have counted. A match is as plan.NormalMatch writes it,
+// so that it compares with a planned one. Rules and meters of another hand are there
+// too; a rule's timeouts and flags are not told.
 func (s *Switch) Read(ctx context.Context, bridge string) ([]plan.Flow, []plan.Meter, error) {
 	flows, err := s.flows(ctx, bridge)
 	if err != nil {

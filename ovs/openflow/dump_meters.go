@@ -26,8 +26,8 @@ var (
 	droppedLine = regexp.MustCompile(`^\d+: packet_count:(\d+) byte_count:\d+$`)
 )
 
-// parseMeters reads the bridge's meters, and what they dropped, from two dumps.
-func parseMeters(configured, counted []byte) ([]plan.Meter, error) {
+// parseMeters reads the bridge's meters.
+func parseMeters(configured []byte) ([]plan.Meter, error) {
 	var meters []plan.Meter
 	bands := map[uint32]int{}
 	for line := range replies(configured) {
@@ -49,17 +49,13 @@ func parseMeters(configured, counted []byte) ([]plan.Meter, error) {
 			return nil, fmt.Errorf("reading meter %q: %w", line, err)
 		}
 	}
-	dropped, err := parseDropped(counted)
-	for i := range meters {
-		meters[i].Dropped = dropped[meters[i].ID]
-	}
 	slices.SortFunc(meters, func(a, b plan.Meter) int { return cmp.Compare(a.ID, b.ID) })
-	return meters, err
+	return meters, nil
 }
 
-// parseDropped is how many packets the bands of each meter counted: those over
+// countDropped reads how many packets the bands of each meter counted: those over
 // its rate.
-func parseDropped(counted []byte) (map[uint32]uint64, error) {
+func countDropped(meters []plan.Meter, counted []byte) error {
 	dropped := map[uint32]uint64{}
 	var id uint32
 	for line := range replies(counted) {
@@ -73,11 +69,14 @@ func parseDropped(counted []byte) (map[uint32]uint64, error) {
 			err = errors.New("unknown words")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading counts of meters %q: %w", line, err)
+			return fmt.Errorf("reading counts of meters %q: %w", line, err)
 		}
 		dropped[id] += n
 	}
-	return dropped, nil
+	for i := range meters {
+		meters[i].Dropped = dropped[meters[i].ID]
+	}
+	return nil
 }
 
 // parseBand reads a band's numbers; a meter without the burst flag prints none.

@@ -20,11 +20,15 @@ func (s *Switch) meters(ctx context.Context, bridge string) ([]plan.Meter, error
 	if err != nil {
 		return nil, err
 	}
+	meters, err := parseMeters(configured)
+	if err != nil || len(meters) == 0 {
+		return nil, err
+	}
 	counted, err := s.ofctl(ctx, nil, bridge, "meter-stats")
 	if err != nil {
 		return nil, err
 	}
-	return parseMeters(configured, counted)
+	return meters, countDropped(meters, counted)
 }
 
 // setMeters makes the meters, or changes those whose IDs are there.

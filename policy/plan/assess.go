@@ -89,27 +89,32 @@ func Assess(p *Plan, readings *Readings) []Health {
 			o.sources(func(s source) { h.Blind = append(h.Blind, o.index.ports[s.port].Name) })
 		case StateInvalid, StateRefused:
 			h.Missing = !o.unseen || o.astray != ""
-			tap := p.Base.ruledBy(o.Name)
-			switch {
-			case o.astray != "":
-				h.Problems = append(h.Problems, "port "+o.astray+" is not on tap bridge "+tap.Name+", and has no copies: run spanctl apply on the host")
-			case o.harmful():
-				h.stillCopies(mirrors)
-			case tap != nil && p.Base.Local && tap.FlowsError == "" && !slices.ContainsFunc(tap.Flows, func(f Flow) bool { return tap.serves(&f, o.Name) }):
-				h.Problems = append(h.Problems, "what it copied before has ended: tap bridge "+tap.Name+" has lost its rules, which nobody can make anew")
-			case len(mirrors) > 0:
-				note := "what it copied before goes on"
-				if tap != nil && (tap.FlowsError != "" || !p.Base.Local) {
-					note += " if tap bridge " + tap.Name + " has its rules, which cannot be seen"
-				}
-				h.Notes = append(h.Notes, note)
-			}
+			h.goesOn(p.Base, mirrors)
 		case StateDisabled, StateExpired:
 			h.stillCopies(mirrors)
 		}
 		list = append(list, h)
 	}
 	return list
+}
+
+// goesOn says what becomes of what a session copied before it could not be compiled.
+func (h *Health) goesOn(snap *Snapshot, mirrors []*Mirror) {
+	o := h.Outcome
+	tap := snap.ruledBy(o.Name)
+	seen := tap != nil && snap.Local && tap.FlowsError == ""
+	switch {
+	case o.astray != "":
+		h.Problems = append(h.Problems, "port "+o.astray+" is not on tap bridge "+tap.Name+", and has no copies: run spanctl apply on the host")
+	case o.harmful():
+		h.stillCopies(mirrors)
+	case seen && !slices.ContainsFunc(tap.Flows, func(f Flow) bool { return tap.serves(&f, o.Name) }):
+		h.Problems = append(h.Problems, "what it copied before has ended: tap bridge "+tap.Name+" has lost its rules, which nobody can make anew")
+	case len(mirrors) > 0 && tap != nil && !seen:
+		h.Notes = append(h.Notes, "what it copied before goes on if tap bridge "+tap.Name+" has its rules, which cannot be seen")
+	case len(mirrors) > 0:
+		h.Notes = append(h.Notes, "what it copied before goes on")
+	}
 }
 
 // stillCopies reports a mirror that goes on for a session that shall not copy.
@@ -251,7 +256,7 @@ func overlaps(m *Mirror, want *vlanSet) bool {
 func (h *Health) pending(p *Plan) {
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if c.Table != TableIntent && !c.rules() && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
+		if c.Table != TableIntent && !c.Table.ofRules() && slices.Contains(c.Sessions, h.Outcome.Name) && c.misses() {
 			h.Problems = append(h.Problems, fmt.Sprintf("%s %s is not as it should be (%s): run spanctl apply", c.Table, c.Name, c.Detail))
 		}
 	}
@@ -271,17 +276,18 @@ func (h *Health) pendingRules(p *Plan) {
 	}
 	count := map[string]int{}
 	for i := range p.Changes {
-		if c := &p.Changes[i]; c.rules() && (slices.Contains(c.Sessions, h.Outcome.Name) || c.foreign() && c.Bridge == tap.Name) {
+		if c := &p.Changes[i]; c.Table.ofRules() && (slices.Contains(c.Sessions, h.Outcome.Name) || c.foreign() && c.Bridge == tap.Name) {
 			count[c.Detail]++
 		}
 	}
 	for _, detail := range slices.Sorted(maps.Keys(count)) {
-		h.Problems = append(h.Problems, fmt.Sprintf("%d rules of tap bridge %s are not as they should be (%s): run spanctl apply", count[detail], tap.Name, detail))
+		what := fmt.Sprintf("%d rules of tap bridge %s are not as they should be", count[detail], tap.Name)
+		if count[detail] == 1 {
+			what = "a rule of tap bridge " + tap.Name + " is not as it should be"
+		}
+		h.Problems = append(h.Problems, fmt.Sprintf("%s (%s): run spanctl apply", what, detail))
 	}
 }
-
-// rules reports whether the change is about what OVSDB does not have.
-func (c *Change) rules() bool { return c.Table == TableFlow || c.Table == TableMeter }
 
 // misses reports whether packets are missing, or too many, until the change is
 // made. Ports that a mirror would gain are counted one by one: see sources.

@@ -36,11 +36,9 @@ func (c *compiler) portRows() []Row {
 		tap := d != nil && d.tier != TierDirect
 		carries := func(p *Port) bool { return d.sends() || carriesTags(p, d.strip) } // rules do not heed the mode
 		switch {
-		case d == nil && on.Ruled() && len(c.brokenAmong(splitNames(on.ExternalIDs[KeySession]))) > 0:
-			continue // rules that stay for such a session may send to it
-		case d == nil && on.Managed() && (c.keepsTap(on) || home == on):
+		case d == nil && on.Managed() && (c.holds(on) || home == on):
 			continue // it stays for a session that cannot be compiled, or has no home
-		case d == nil && on == home && !keepsBridge && c.outputOfOthers(port):
+		case d == nil && on == home && !keepsBridge && c.isDest[port] && c.outputOfOthers(port):
 			continue // a mirror that stays sends to it
 		case !keepsMode && !keepsBridge && !tap && (d == nil || carries(p)):
 			continue // it is as it should be

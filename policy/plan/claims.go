@@ -19,7 +19,7 @@ func (c *compiler) refuseDirect(want *delivery) *Refusal {
 		}
 	}
 	if t.port >= 0 {
-		if on := &c.snap.Bridges[c.on[t.port]]; c.on[t.port] != c.bridge[t.port] && (c.keepsTap(on) || c.holds(on)) {
+		if on := &c.snap.Bridges[c.on[t.port]]; c.on[t.port] != c.bridge[t.port] && c.holds(on) {
 			return &Refusal{
 				Session: o.Name, Field: "destinations[0]", Remedy: "use another destination, or mend that session",
 				Problem: fmt.Sprintf("port %s is on tap bridge %s of a session that cannot be compiled: %s", c.ports[t.port].Name, on.Name, on.ExternalIDs[KeySession]),

@@ -44,7 +44,7 @@ func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
 	for name, w := range intent {
 		d.Rows = append(d.Rows, intentRow(name, w.Raw))
 	}
-	c.conclude()
+	c.conclude(groups)
 	slices.SortFunc(d.Outcomes, func(a, b *Outcome) int { return cmp.Compare(a.Name, b.Name) })
 	sortRows(d.Rows)
 	d.Warnings = c.warnings(groups)
@@ -209,7 +209,12 @@ func (c *compiler) findSources() {
 }
 
 // conclude says of the sessions that can copy how they do.
-func (c *compiler) conclude() {
+func (c *compiler) conclude(groups []*group) {
+	for _, g := range groups {
+		for _, o := range g.sessions {
+			o.guards = append(o.guards, g.guards()...)
+		}
+	}
 	for _, d := range c.deliveries {
 		for _, o := range d.sessions {
 			o.Tier, o.Destination, o.tap = d.tier, labels(o.Places), d.tap
@@ -289,9 +294,7 @@ func (c *compiler) keptRows(groups []*group, desired []Row) []Row {
 				keep(row, serves(row))
 			} else if c.kept(int32(b), mirror, groups) {
 				row := mirrorRow(c.snap, bridge, mirror)
-				row.Sessions = slices.DeleteFunc(row.Sessions, func(name string) bool { // those that are deleted
-					return !slices.ContainsFunc(c.outcomes, func(o *Outcome) bool { return o.Name == name })
-				})
+				row.Sessions = slices.DeleteFunc(row.Sessions, func(name string) bool { return !c.wanted(name) }) // those that are deleted
 				row.Columns[colIDs] = managedIDs(row.Sessions)
 				rows = append(rows, row)
 			}
@@ -319,8 +322,8 @@ func (c *compiler) keepsTap(b *Bridge) bool {
 		!slices.ContainsFunc(c.deliveries, func(d *delivery) bool { return d.tier != TierDirect && d.name == b.Name })
 }
 
-// holds reports whether rules on the tap bridge may send to its ports for a session
-// that cannot be compiled.
+// holds reports whether the tap bridge needs its ports for a session that cannot be
+// compiled: it stays as it is, or rules on it may send to them.
 func (c *compiler) holds(b *Bridge) bool {
-	return b.Ruled() && len(c.brokenAmong(splitNames(b.ExternalIDs[KeySession]))) > 0
+	return c.keepsTap(b) || b.Ruled() && len(c.brokenAmong(splitNames(b.ExternalIDs[KeySession]))) > 0
 }

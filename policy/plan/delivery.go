@@ -52,7 +52,7 @@ type treatment struct {
 
 func treatmentOf(s *policy.Session) treatment {
 	t := treatment{
-		include: strings.Join(allMatches(s.Include), "\n"), chosen: len(s.Include) > 0, exclude: strings.Join(allMatches(s.Exclude), "\n"),
+		include: strings.Join(matches(s.Include...), "\n"), chosen: len(s.Include) > 0, exclude: strings.Join(matches(s.Exclude...), "\n"),
 		balance: s.Balance, sample: s.Sample.N, snaplen: s.Snaplen, strip: s.StripVLAN, rate: s.MaxRate, open: s.Fail == policy.FailOpen,
 	}
 	if s.Destinations[0].VLAN != 0 {

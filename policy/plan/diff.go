@@ -116,9 +116,9 @@ func remove(have *Row) Change {
 // update returns one change, or none if the columns that want sets are equal.
 func update(have, want *Row) []Change {
 	c := Change{Action: Update, Table: want.Table, Bridge: want.Bridge, Name: want.Name, UUID: have.UUID, Sessions: want.Sessions, Tier: want.Tier, Columns: map[string]Delta{}}
-	whole := want.Table == TableFlow || want.Table == TableMeter // they are made anew
+	whole := want.Table.ofRules() && !sameColumns(have, want) // they are made anew
 	for col, v := range want.Columns {
-		if whole && !sameColumns(have, want) || !slices.Equal(have.Columns[col], v) {
+		if whole || !slices.Equal(have.Columns[col], v) {
 			c.Columns[col] = Delta{Old: have.Columns[col], New: v}
 		}
 	}
@@ -181,14 +181,18 @@ func (c *Change) from() string {
 
 var tableOrder = map[Table]int{TableIntent: 0, TableBridge: 1, TablePort: 2, TableMirror: 3, TableMeter: 4, TableFlow: 5}
 
+func comparePlaces(a, b rowKey) int {
+	return cmp.Or(cmp.Compare(tableOrder[a.table], tableOrder[b.table]), cmp.Compare(a.bridge, b.bridge), cmp.Compare(a.name, b.name))
+}
+
 func compareRows(a, b *Row) int {
-	return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
+	return comparePlaces(rowKey{a.Table, a.Bridge, a.Name}, rowKey{b.Table, b.Bridge, b.Name})
 }
 
 // Sort puts changes in the order in which plans have them.
 func Sort(changes []Change) []Change {
 	slices.SortStableFunc(changes, func(a, b Change) int {
-		return cmp.Or(cmp.Compare(tableOrder[a.Table], tableOrder[b.Table]), cmp.Compare(a.Bridge, b.Bridge), cmp.Compare(a.Name, b.Name))
+		return comparePlaces(rowKey{a.Table, a.Bridge, a.Name}, rowKey{b.Table, b.Bridge, b.Name})
 	})
 	return changes
 }

@@ -143,7 +143,7 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 		slices.SortStableFunc(leaks, func(a, b leak) int { return btoi(own(b)) - btoi(own(a)) })
 		for _, l := range leaks {
 			if g.delivery.sends() && g.delivery.tunnels() {
-				g.guards = append(g.guards, l) // of whatever tunnel: the far ends may copy to each other
+				g.leaks = append(g.leaks, l) // of whatever tunnel: the far ends may copy to each other
 				continue
 			}
 			if !c.reaches(l, g) {
@@ -152,7 +152,7 @@ func (c *compiler) refuseLoops(groups []*group) bool {
 			needed, why := c.listing(g, l, groups)
 			switch {
 			case g.delivery.sends() && needed:
-				g.guards = append(g.guards, l)
+				g.leaks = append(g.leaks, l)
 			case (needed || own(l) && c.hears(g)) && c.guards(g, l):
 				o := g.sessions[len(g.sessions)-1]
 				o.guarded = fmt.Sprintf("packets of the tunnel %s cross bridge %s, which it copies", l.text, c.snap.Bridges[g.bridge].Name)

@@ -15,13 +15,24 @@ type group struct {
 	sessions []*Outcome // of the delivery, those that copy here
 	// broken are standing mirrors whose selection goes on in the group's rows.
 	broken []*Mirror
-	// guards are the leaks whose packets rules drop.
-	guards []leak
+	// leaks are those whose packets rules drop.
+	leaks []leak
 	// listed are the leaks against which what ports send is listed, again says whose
 	// packets are copied all the same.
 	listed []leak
 	again  []string
-	rows   []Row
+	// stripped is the port because of which select_all is not used, see there.
+	stripped string
+	rows     []Row
+}
+
+// guards are what rules keep out of the group's copies.
+func (g *group) guards() []guard {
+	var list []guard
+	for i := range g.leaks {
+		list = append(list, g.leaks[i].against()...)
+	}
+	return list
 }
 
 // place forms deliveries and groups from the sessions that can copy, and
@@ -62,7 +73,7 @@ func (c *compiler) refuseParted(groups []*group) bool {
 		bridge := &c.snap.Bridges[g.bridge]
 		for m := range bridge.Mirrors {
 			mirror := &bridge.Mirrors[m]
-			if tap := c.tapOf(bridge, mirror); tap == nil || !tap.Ruled() || !c.kept(g.bridge, mirror, groups) {
+			if tap := c.snap.behind(bridge.Port(mirror.OutputPort)); tap == nil || !tap.Ruled() || !c.kept(g.bridge, mirror, groups) {
 				continue
 			}
 			for _, o := range g.sessions {
@@ -78,16 +89,6 @@ func (c *compiler) refuseParted(groups []*group) bool {
 		}
 	}
 	return refused
-}
-
-// tapOf is the tap bridge that a mirror of the bridge sends to, nil if it sends to none.
-func (c *compiler) tapOf(bridge *Bridge, m *Mirror) *Bridge {
-	outer := bridge.Port(m.OutputPort)
-	if outer == nil || !isPatch(outer) {
-		return nil
-	}
-	tap, _ := c.snap.portAnywhere(outer.Interfaces[0].Options["peer"])
-	return tap
 }
 
 // group assigns each active session to a delivery, and deliveries to groups on

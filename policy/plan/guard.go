@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"spanctl/policy"
 )
@@ -29,58 +30,77 @@ func (c *compiler) hears(g *group) bool {
 	})
 }
 
-// guardMatches are the packets that must not be copied to the group's
-// destinations: those of the tunnels that cross its bridge, in both directions,
-// what the host asks to find their far ends, and what these answer if nobody
-// listens there.
-func guardMatches(g *group) []string {
-	var list []string
-	for _, l := range g.guards {
-		list = append(list, l.tunnel.guard(l.route)...)
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
+// A guard is packets that must not be copied to a group's destinations: a match of
+// the policy language, and what that cannot say.
+type guard struct {
+	policy.Match
+	// more is a field of OpenFlow that must hold too, empty for none; fragment tells
+	// that it is that of fragments.
+	more     string
+	fragment bool
 }
 
-func (t *tunnel) guard(route Route) []string {
+// matches are the guard's OpenFlow matches.
+func (g *guard) matches() []string {
+	list := matches(g.Match)
+	for i := range list {
+		list[i] = joinFields(list[i], g.more)
+	}
+	return list
+}
+
+// holds reports whether the packet is one of those, as far as it says: none says that
+// it is a message of ICMP.
+func (g *guard) holds(p *policy.Packet) bool {
+	return g.Match.Holds(p) && (g.more == "" || g.fragment && p.Fragment != "" || p.EtherType == policy.EtherTypeARP)
+}
+
+// against are the guards against a leak: packets of tunnels to and from the far end,
+// what the host asks to find it, and what either end answers if nobody listens.
+func (l *leak) against() []guard {
+	t := l.tunnel
 	if !t.remote.IsValid() {
 		return nil
 	}
-	ip, suffix, from, to := "ip", "", "nw_src", "nw_dst"
-	answers := []string{"icmp,icmp_type=3"} // unreachable
-	if t.remote.Is6() {
-		ip, suffix, from, to = "ipv6", "6", "ipv6_src", "ipv6_dst"
-		answers = []string{"icmp6,icmp_type=1", "icmp6,icmp_type=4"} // unreachable, and a next header that is not known
+	far := netip.PrefixFrom(t.remote, t.remote.BitLen())
+	udp := func(port string) guard {
+		n, _ := strconv.ParseUint(port, 10, 16)
+		return guard{Match: policy.Match{Protocol: policy.ProtocolUDP, Net: far, DstPort: policy.Ranges{{First: uint16(n), Last: uint16(n)}}}}
 	}
-	// The far end may be a host that sends its copies here by a tunnel of another kind.
-	kinds := []string{ip + ",nw_proto=47", "udp" + suffix + ",tp_dst=" + udpPort("vxlan", nil), "udp" + suffix + ",tp_dst=" + udpPort("geneve", nil)}
+	list := []guard{ // the far end may be a host that sends its copies here by a tunnel of another kind
+		{Match: policy.Match{Protocol: policy.ProtocolGRE, Net: far}},
+		udp(udpPort("vxlan", nil)), udp(udpPort("geneve", nil)),
+		{Match: policy.Match{Net: far}, more: "nw_frag=yes", fragment: true}, // no ports are seen on them, and on IPv6's later ones no protocol
+	}
 	if t.kind == "vxlan" || t.kind == "geneve" {
-		kinds = append(kinds, "udp"+suffix+",tp_dst="+udpPort(t.kind, t.options))
+		list = append(list, udp(udpPort(t.kind, t.options)))
 	}
 	if t.pskFile != "" { // ESP, by itself or in UDP
-		kinds = append(kinds, ip+",nw_proto=50", "udp"+suffix+",tp_dst=4500")
+		list = append(list, guard{Match: policy.Match{Protocol: policy.ProtocolESP, Net: far}}, udp("4500"))
 	}
-	kinds = append(kinds, ip+",nw_frag=yes") // the switch sees no ports on them, and on IPv6's later ones no protocol
-	var list []string
-	for _, match := range slices.Concat(kinds, answers) { // answers of this host's too, to what the far end sends
-		list = append(list, fmt.Sprintf("%s,%s=%s", match, to, t.remote), fmt.Sprintf("%s,%s=%s", match, from, t.remote))
+	message := func(protocol policy.Protocol, number int) guard {
+		return guard{Match: policy.Match{Protocol: protocol, Net: far}, more: fmt.Sprintf("icmp_type=%d", number)}
 	}
-	return append(list, route.asks(t.remote)...)
+	if t.remote.Is4() {
+		list = append(list, message(policy.ProtocolICMP, 3)) // unreachable
+	} else {
+		list = append(list, message(policy.ProtocolICMP6, 1), message(policy.ProtocolICMP6, 4)) // unreachable, and a next header that is not known
+	}
+	return append(list, l.route.asks(t.remote))
 }
 
-// asks are the questions by which the host finds the link-layer address of the next
+// asks is the question by which the host finds the link-layer address of the next
 // hop to the remote.
-func (r Route) asks(remote netip.Addr) []string {
-	hop := remote
+func (r Route) asks(remote netip.Addr) guard {
+	hop, source := remote, netip.Prefix{}
 	if r.NextHop.IsValid() {
 		hop = r.NextHop
 	}
-	match, from := fmt.Sprintf("arp,arp_op=1,arp_tpa=%s", hop), "arp_spa"
-	if hop.Is6() {
-		match, from = fmt.Sprintf("icmp6,icmp_type=135,nd_target=%s", hop), "ipv6_src"
-	}
 	if r.Source.IsValid() {
-		match += "," + from + "=" + r.Source.String()
+		source = netip.PrefixFrom(r.Source, r.Source.BitLen())
 	}
-	return []string{match}
+	if hop.Is6() {
+		return guard{Match: policy.Match{Protocol: policy.ProtocolICMP6, Src: source}, more: fmt.Sprintf("icmp_type=135,nd_target=%s", hop)}
+	}
+	return guard{Match: policy.Match{EtherType: policy.EtherTypeARP, Src: source, Dst: netip.PrefixFrom(hop, hop.BitLen())}, more: "arp_op=1"}
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"iter"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -11,36 +12,42 @@ import (
 )
 
 // matches returns OpenFlow matches (ovs-fields(7)) of which at least one holds
-// for each packet that m selects, and none for another: one for each IP version,
-// side and mask. They are sorted.
+// for each packet that a match of the list selects, and none for another: one for
+// each IP version, side and mask. They are sorted.
 //
 // Under one VLAN tag the switch sees the packet's own headers, under two the inner
 // tag only (other_config:vlan-limit is 1); on fragments it sees no ports.
-func matches(m *policy.Match) []string {
-	var list []string
-	for _, s := range sides(m) {
-		for _, head := range heads(m, s) {
-			for _, vlan := range vlanFields(m.VLAN) {
-				for _, from := range portFields("tp_src", s.srcPort) {
-					for _, to := range portFields("tp_dst", s.dstPort) {
-						list = append(list, joinFields(head, vlan, macField("dl_src", s.srcMAC), macField("dl_dst", s.dstMAC), from, to, s.whole(from, to)))
+//
+// Of more than ruleLimit the rest is left out: they are refused.
+func matches(list ...policy.Match) []string {
+	var all []string
+	for i := range list {
+		for match := range eachMatch(&list[i]) {
+			if all = append(all, match); len(all) > 2*ruleLimit { // some may be the same
+				break
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func eachMatch(m *policy.Match) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, s := range sides(m) {
+			for _, head := range heads(m, s) {
+				for _, vlan := range vlanFields(m.VLAN) {
+					for _, from := range portFields("tp_src", s.srcPort) {
+						for _, to := range portFields("tp_dst", s.dstPort) {
+							if !yield(joinFields(head, vlan, macField("dl_src", s.srcMAC), macField("dl_dst", s.dstMAC), from, to, s.whole(from, to))) {
+								return
+							}
+						}
 					}
 				}
 			}
 		}
 	}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
-// allMatches are the matches of a list of which one must hold.
-func allMatches(list []policy.Match) []string {
-	var all []string
-	for i := range list {
-		all = append(all, matches(&list[i])...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // A side is what a match says about source and destination, where it left open

@@ -20,7 +20,7 @@ func parseMatch(t *testing.T, text string) *policy.Match {
 // A session whose include no packet can match copies nothing, rather than everything.
 func TestIncludeThatNothingMatches(t *testing.T) {
 	m := parseMatch(t, `{mac: "02:00:00:00:00:01", src_mac: "02:00:00:00:00:02", dst_mac: "02:00:00:00:00:03"}`)
-	if list := matches(m); len(list) > 0 {
+	if list := matches(*m); len(list) > 0 {
 		t.Fatalf("matches are %q", list)
 	}
 	session := &policy.Session{Include: []policy.Match{*m}, Destinations: []policy.Destination{{Interface: "x"}}}
@@ -63,7 +63,7 @@ func TestMatches(t *testing.T) {
 		`{dscp: 46}`:                                                    "ip,nw_tos=184 | ipv6,nw_tos=184",
 		`{dscp: 0, ethertype: ipv4}`:                                    "ip,nw_tos=0",
 	} {
-		if got := strings.Join(matches(parseMatch(t, text)), " | "); got != want {
+		if got := strings.Join(matches(*parseMatch(t, text)), " | "); got != want {
 			t.Errorf("%s: %s\nwant %s", text, got, want)
 		}
 	}

@@ -16,7 +16,11 @@ func (c *compiler) mirrorRows(g *group) []Row {
 		list, every = c.fromOnly(list, g), universal{}
 	}
 	var rows []Row
-	if every.from != nil && every.from == every.to && c.selectAllIsExact(g) {
+	exact := every.from != nil && every.from == every.to && c.selectAllIsExact(g)
+	if exact {
+		g.stripped = c.stripped(g)
+	}
+	if exact && g.stripped == "" {
 		row := c.mirror(g, every.from)
 		row.Columns[colSelectAll] = boolValue(true)
 		rows = append(rows, row)
@@ -108,9 +112,6 @@ func bySource(s source, port int32) int { return cmp.Compare(s.port, port) }
 // reserves. What is received on a reserved port is dropped before any mirror
 // sees it (ofproto-dpif-xlate, xlate_actions, OVS 3.1 and 3.5).
 func (c *compiler) selectAllIsExact(g *group) bool {
-	if c.stripped(g) != "" {
-		return false
-	}
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
 		d := c.deliveryTo[port]
 		// A borrowed port is not on the bridge, or comes home by this very plan.
@@ -134,6 +135,9 @@ func (c *compiler) selectAllIsExact(g *group) bool {
 // (OVS 3.1 and 3.5).
 func (c *compiler) stripped(g *group) string {
 	for port := c.first[g.bridge]; port < c.first[g.bridge+1]; port++ {
+		if !c.isDest[port] {
+			continue
+		}
 		p, d := c.ports[port], c.deliveryTo[port]
 		native := p.VLANMode == "native-tagged" // what leaves there untagged counts as its VLAN's
 		if d != nil && d != g.delivery && d.tier == TierDirect && (d.strip || native) ||

@@ -58,6 +58,8 @@ type Outcome struct {
 	// guarded says why rules must keep a tunnel's packets out of the copies, empty
 	// if they need not.
 	guarded string
+	// guards are what rules keep out of some of its copies.
+	guards []guard
 	// listed are the bridges on which sources are listed by what they send alone,
 	// against feedback, silent the ports that are then no sources.
 	listed map[int32]bool

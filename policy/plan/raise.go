@@ -58,9 +58,9 @@ func (c *compiler) raise(t *tap, o *Outcome, rest []*delivery) *Refusal {
 		if refusal := c.refuseTunnels(d, o, slices.Concat(rest, t.deliveries)); refusal != nil {
 			return refusal
 		}
-		if field, problem, remedy := c.refuseTreatment(d); problem != "" && t.tier == TierFlow {
-			return refuse(field, problem, remedy)
-		}
+	}
+	if field, problem, remedy := o.treatment.unruly(); problem != "" && t.tier == TierFlow {
+		return refuse(field, problem, remedy)
 	}
 	if d := t.deliveries[0]; !t.sends() && len(d.targets) > MirrorLimit {
 		return refuse("destinations", fmt.Sprintf("%d destinations, and one tap bridge serves %d", len(d.targets), MirrorLimit), "make several sessions")

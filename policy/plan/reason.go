@@ -123,7 +123,7 @@ func explainRow(c *Change, intent Intent, byName map[string]*Outcome) (Reason, s
 	if detail := tierChange(c, intent, byName); detail != "" {
 		return ReasonTier, detail
 	}
-	if c.Action == Create && (c.Table == TableFlow || c.Table == TableMeter) {
+	if c.Action == Create && c.Table.ofRules() {
 		return ReasonMissing, "it is not there: ovs-vswitchd forgets rules when it ends"
 	}
 	if c.Action == Create {

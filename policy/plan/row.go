@@ -26,6 +26,9 @@ const (
 	TableMeter  Table = "Meter"
 )
 
+// ofRules reports whether it is a table that OVSDB does not have.
+func (t Table) ofRules() bool { return t == TableFlow || t == TableMeter }
+
 // A Value is the content of a column as sorted text atoms: a scalar is one
 // atom, an empty optional none, a map's atoms are "key=value", a VLAN set's
 // are numbers and ranges, references are Port names.
@@ -51,10 +54,10 @@ type rowKey struct {
 }
 
 // key is what makes the row the same one before and after. Mirrors, rules and
-// meters are known by their bridge and name. The names of Ports and Bridges are unique, and a Port
-// may move: its bridge is one of its columns.
+// meters are known by their bridge and name. The names of Ports and Bridges are
+// unique, and a Port may move: its bridge is one of its columns.
 func (r *Row) key() rowKey {
-	if r.Table == TableMirror || r.Table == TableFlow || r.Table == TableMeter {
+	if r.Table == TableMirror || r.Table.ofRules() {
 		return rowKey{r.Table, r.Bridge, r.Name}
 	}
 	return rowKey{r.Table, "", r.Name}
@@ -249,12 +252,19 @@ func tapTier(bridge *Bridge) Tier {
 // portTier is the tier of a port of ours: that of the tap bridge that it is on, or
 // to which it is a patch.
 func (s *Snapshot) portTier(bridge *Bridge, p *Port) Tier {
-	if !bridge.Managed() && len(p.Interfaces) == 1 {
-		if peer, _ := s.portAnywhere(p.Interfaces[0].Options["peer"]); peer != nil {
-			bridge = peer
-		}
+	if tap := s.behind(p); tap != nil && !bridge.Managed() {
+		bridge = tap
 	}
 	return tapTier(bridge)
+}
+
+// behind is the bridge to which the port is a patch, nil if it is none.
+func (s *Snapshot) behind(p *Port) *Bridge {
+	if p == nil || !isPatch(p) {
+		return nil
+	}
+	bridge, _ := s.portAnywhere(p.Interfaces[0].Options["peer"])
+	return bridge
 }
 
 // Ruled reports whether the bridge is a tap bridge with rules.

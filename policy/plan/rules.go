@@ -41,13 +41,14 @@ const (
 	failSecure   = "secure" // Bridge.fail_mode
 	actionNormal = "NORMAL"
 	actionDrop   = "drop"
-	// onClone goes to another table in such a way that a meter there does not drop
-	// production, and that what is cut there has the tags by then that it leaves with:
-	// those that an access port adds, without a priority tag. ofproto has actions behind a patch work on a clone of the packet if
+	// onClone, of absentPort and an action that goes to another table, goes there in
+	// such a way that a meter does not drop production, and that what is cut has the
+	// tags by then that it leaves with: those that an access port adds, without a
+	// priority tag. ofproto has actions behind a patch work on a clone of the packet if
 	// the rule that it meets first there has an action that cannot be undone: a meter,
 	// or as here an output that cuts, to a port that is not there; changes of tags are
 	// made before that (patch_port_output, clone_xlate_actions, OVS 3.1 and 3.5).
-	onClone = "clone(output(port=65279,max_len=64),%s)"
+	onClone = "clone(output(port=%d,max_len=64),%s)"
 	// absentPort stands for a destination that is not there: the largest number that
 	// a port can have, which ovs-vswitchd does not give out by itself (OVS 3.1).
 	absentPort = 0xfeff
@@ -79,10 +80,11 @@ func (c *compiler) ruledRows(t *tap, groups []*group, names []string) []Row {
 // ovs-vswitchd makes, and is given back if somebody took it away.
 func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 	var rows []Row
-	if b := c.snap.Bridge(t.name); !t.sends() && b != nil && b.Flows != nil && !slices.ContainsFunc(b.Flows, isNormal) {
-		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, sessionNames(t.deliveries[0])))
+	b := c.snap.Bridge(t.name)
+	if !t.sends() && b != nil && b.Flows != nil && !slices.ContainsFunc(b.Flows, isNormal) {
+		rows = append(rows, flowRow(t.name, Flow{Actions: actionNormal}, sessionNames(t.sessions)))
 	}
-	if b := c.snap.Bridge(t.name); t.tier != TierFlow || b != nil && b.FlowsError != "" {
+	if t.tier != TierFlow || b != nil && b.FlowsError != "" {
 		return rows // of what is not known nothing is changed
 	}
 	for _, d := range t.deliveries {
@@ -98,7 +100,7 @@ func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 			}
 		}
 		if meter > 0 {
-			rows = append(rows, meterRow(t.name, meterOf(meter, d.rate), sessionNames(d)))
+			rows = append(rows, meterRow(t.name, meterOf(meter, d.rate), sessionNames(d.sessions)))
 		}
 		for g, in := range enters {
 			for _, rule := range c.rules(g, in, meter) {
@@ -109,9 +111,10 @@ func (c *compiler) ruleRows(t *tap, groups []*group) []Row {
 	return rows
 }
 
-func sessionNames(d *delivery) []string {
-	names := make([]string, len(d.sessions))
-	for i, o := range d.sessions {
+// sessionNames are the sessions' names, sorted.
+func sessionNames(sessions []*Outcome) []string {
+	names := make([]string, len(sessions))
+	for i, o := range sessions {
 		names[i] = o.Name
 	}
 	slices.Sort(names)
@@ -127,23 +130,26 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 		list = append(list, NewRule(table, priority, joinFields(fmt.Sprintf("in_port=%d", in), match), actions))
 	}
 	next := func(table int) string { return fmt.Sprintf("resubmit(,%d)", table) }
-	for _, match := range guardMatches(g) {
+	guards := map[string]bool{} // tunnels may have some in common
+	for _, guard := range g.guards() {
+		for _, match := range guard.matches() {
+			guards[match] = true
+		}
+	}
+	for match := range guards {
 		add(tableFilter, priorityGuard, match, actionDrop)
 	}
 	for _, match := range lines(d.exclude) {
 		add(tableFilter, priorityExclude, match, actionDrop)
 	}
-	toSend, send := next(tableSend), true
+	strips := d.strip && d.sends() // on a mirror hub the ports do
+	// A rule that is met first can meter by itself.
+	atOnce := d.balance == "" && !strips && (meter == 0 || d.sample <= 1)
+	toSend := next(tableSend)
 	switch {
-	case d.failsOpen && meter == 0:
-		toSend, send = actionNormal, false
-	case d.failsOpen && d.sample <= 1:
-		toSend, send = c.send(d, meter, false), false
-	case d.failsOpen:
-	case d.balance == "" && !d.strip && (meter == 0 || d.sample <= 1):
-		toSend, send = c.send(d, meter, false), false
-	}
-	if d.balance != "" {
+	case atOnce:
+		toSend = c.send(d, d.targets, meter, false)
+	case d.balance != "":
 		toSend = next(tableChoose)
 	}
 	begin := toSend
@@ -157,7 +163,7 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 		add(tableKeep, priorityAll, "reg0=0", toSend)
 	}
 	if (meter != 0 || d.snaplen > 0) && strings.HasPrefix(begin, "resubmit") {
-		begin = fmt.Sprintf(onClone, begin)
+		begin = fmt.Sprintf(onClone, absentPort, begin)
 	}
 	for _, match := range lines(d.include) {
 		add(tableFilter, priorityInclude, match, begin)
@@ -175,24 +181,21 @@ func (c *compiler) rules(g *group, in, meter int) []Flow {
 		}
 		hashed(choose, func(priority int, match, actions string) { add(tableChoose, priority, match, actions) })
 	}
-	if !send {
-		return list
-	}
-	each := []target{{port: -1}} // all of them at once
-	if d.balance != "" {
-		each = slices.DeleteFunc(slices.Clone(d.targets), func(t target) bool { return t.absent != "" })
-	}
-	for _, t := range each {
-		one := *d
-		chosen := ""
-		if d.balance != "" {
-			one.targets = []target{t}
-			chosen = fmt.Sprintf("reg1=%d", c.targetNumber(d, t))
+	sendTo := func(chosen string, targets ...target) {
+		if strips {
+			add(tableSend, priorityInclude, joinFields(chosen, "vlan_tci=0x1000/0x1000"), c.send(d, targets, meter, true))
 		}
-		if d.strip && !d.failsOpen {
-			add(tableSend, priorityInclude, joinFields(chosen, "vlan_tci=0x1000/0x1000"), c.send(&one, meter, true))
+		add(tableSend, priorityAll, chosen, c.send(d, targets, meter, false))
+	}
+	switch {
+	case d.balance != "":
+		for _, t := range d.targets {
+			if t.absent == "" {
+				sendTo(fmt.Sprintf("reg1=%d", c.targetNumber(d, t)), t)
+			}
 		}
-		add(tableSend, priorityAll, chosen, c.send(&one, meter, false))
+	case !atOnce:
+		sendTo("", d.targets...)
 	}
 	return list
 }
@@ -206,12 +209,12 @@ func hashed(actions func(fields string) string, add func(priority int, match, ac
 	add(priorityAll, "", actions("symmetric_l3l4+udp"))
 }
 
-// send are the actions that send a copy to every destination that is there, with or
+// send are the actions that send a copy to each of the destinations that is there, with or
 // without its outermost tag. What is cut is cut with the tag that it came with, unless
 // an earlier output has had it taken off (ofproto-dpif-xlate, xlate_output_trunc_action,
 // OVS 3.1): so each that is both cut and stripped begins with the whole packet, and
 // the tag is no part of its length.
-func (c *compiler) send(d *delivery, meter int, strip bool) string {
+func (c *compiler) send(d *delivery, targets []target, meter int, strip bool) string {
 	const tag = 4
 	var actions []string
 	if meter != 0 {
@@ -223,7 +226,7 @@ func (c *compiler) send(d *delivery, meter int, strip bool) string {
 	if strip && d.snaplen == 0 {
 		actions = append(actions, "pop_vlan")
 	}
-	targets := slices.Clone(d.targets)
+	targets = slices.Clone(targets)
 	slices.SortFunc(targets, func(a, b target) int { return cmp.Compare(c.targetNumber(d, a), c.targetNumber(d, b)) })
 	for _, t := range targets {
 		switch number := c.targetNumber(d, t); {
@@ -249,17 +252,17 @@ func (c *compiler) targetNumber(d *delivery, t target) int {
 	return absentPort
 }
 
-// refuseTreatment says what rules cannot do.
-func (c *compiler) refuseTreatment(d *delivery) (field, problem, remedy string) {
-	switch rate := d.rate; {
-	case d.sample > maxSample:
+// unruly says what rules cannot do of a treatment.
+func (t treatment) unruly() (field, problem, remedy string) {
+	switch rate := t.rate; {
+	case t.sample > maxSample:
 		return "sample", fmt.Sprintf("Open vSwitch keeps at least one connection in %d", maxSample), fmt.Sprintf("write 1/%d", maxSample)
 	case rate.Bits%1000 != 0:
 		return "max_rate", "Open vSwitch limits rates in steps of 1kbps", fmt.Sprintf("write %dkbps", max(1, rate.Bits/1000))
 	case rate.Bits/1000 > maxRate || rate.Packets > maxRate:
 		return "max_rate", "no meter of Open vSwitch counts that much", "leave it out"
-	case len(lines(d.include))+len(lines(d.exclude)) > ruleLimit:
-		return "exclude", fmt.Sprintf("%d rules would be needed on each bridge, and %d is the limit", len(lines(d.include))+len(lines(d.exclude)), ruleLimit), "say it with fewer ranges and networks"
+	case len(lines(t.include))+len(lines(t.exclude)) > ruleLimit:
+		return "exclude", fmt.Sprintf("more than %d rules would be needed on each bridge", ruleLimit), "say it with fewer ranges and networks"
 	}
 	return "", "", ""
 }

@@ -42,7 +42,7 @@ func (p *Plan) Inert() *Plan {
 func (p *Plan) Undo(made []Change, bridges []string) *Plan {
 	undo := *p
 	undo.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool {
-		if c.rules() {
+		if c.Table.ofRules() {
 			return !slices.Contains(bridges, c.Bridge)
 		}
 		wasMade := func(m Change) bool { return m.Table == c.Table && m.Name == c.Name }
@@ -53,7 +53,7 @@ func (p *Plan) Undo(made []Change, bridges []string) *Plan {
 
 // HasRows reports whether the plan changes anything in OVSDB.
 func (p *Plan) HasRows() bool {
-	return slices.ContainsFunc(p.Changes, func(c Change) bool { return !c.rules() })
+	return slices.ContainsFunc(p.Changes, func(c Change) bool { return !c.Table.ofRules() })
 }
 
 // Unseen is a tap bridge that the plan is about and whose rules could not be read, nil
@@ -62,9 +62,8 @@ func (p *Plan) HasRows() bool {
 func (p *Plan) Unseen() *Bridge {
 	for b := range p.Base.Bridges {
 		bridge := &p.Base.Bridges[b]
-		if !bridge.Ruled() || bridge.FlowsError == "" || !p.Base.Local || slices.ContainsFunc(p.Changes, func(c Change) bool {
-			return c.Table == TableBridge && c.Name == bridge.Name && c.Action == Delete
-		}) {
+		goes := slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Table == TableBridge && c.Name == bridge.Name && c.Action == Delete })
+		if !bridge.Ruled() || bridge.FlowsError == "" || goes {
 			continue
 		}
 		if slices.ContainsFunc(p.Changes, func(c Change) bool {
@@ -104,28 +103,25 @@ func (p *Plan) Rules() (before, after []Rules) {
 	var order []string
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if !c.rules() {
+		if !c.Table.ofRules() {
 			continue
 		}
 		if !slices.Contains(order, c.Bridge) {
 			order = append(order, c.Bridge)
 		}
-		switch {
-		case c.Table == TableFlow && c.Action != Delete:
-			r := at(first, c.Bridge)
-			r.Set = append(r.Set, c.flow(true))
+		when := first
+		if c.Action == Delete && (c.Table == TableMeter || removed[c.Bridge][inPortOf(c.Name)]) {
+			when = last
+		}
+		switch r := at(when, c.Bridge); {
+		case c.Table == TableFlow && c.Action == Delete:
+			r.Delete = append(r.Delete, c.flow())
 		case c.Table == TableFlow:
-			r := at(first, c.Bridge)
-			if removed[c.Bridge][inPortOf(c.Name)] {
-				r = at(last, c.Bridge)
-			}
-			r.Delete = append(r.Delete, c.flow(false))
-		case c.Action != Delete:
-			r := at(first, c.Bridge)
-			r.SetMeters = append(r.SetMeters, c.meter(true))
+			r.Set = append(r.Set, c.flow())
+		case c.Action == Delete:
+			r.DeleteMeters = append(r.DeleteMeters, c.meter().ID)
 		default:
-			r := at(last, c.Bridge)
-			r.DeleteMeters = append(r.DeleteMeters, c.meter(false).ID)
+			r.SetMeters = append(r.SetMeters, c.meter())
 		}
 	}
 	for _, bridge := range order {
@@ -158,15 +154,17 @@ func (p *Plan) removed() map[string]map[int]bool {
 	return numbers
 }
 
-// flow is the rule that a change is about, as it will be or as it was.
-func (c *Change) flow(isNew bool) Flow {
-	text := func(column string) string {
-		v := c.Columns[column].Old
-		if isNew {
-			v = c.Columns[column].New
-		}
-		return strings.Join(v, "")
+// text is what a column will be, or of what is removed was.
+func (c *Change) text(column string) string {
+	v := c.Columns[column].New
+	if c.Action == Delete {
+		v = c.Columns[column].Old
 	}
+	return strings.Join(v, "")
+}
+
+// flow is the rule that a change makes or removes.
+func (c *Change) flow() Flow {
 	var f Flow
 	head := strings.SplitN(c.Name, ",", 3)
 	f.Table, _ = strconv.Atoi(strings.TrimPrefix(head[0], "table="))
@@ -174,25 +172,19 @@ func (c *Change) flow(isNew bool) Flow {
 	if len(head) > 2 {
 		f.Match = head[2]
 	}
-	f.Actions = text(colActions)
-	f.Cookie, _ = strconv.ParseUint(text(colCookie), 0, 64)
+	f.Actions = c.text(colActions)
+	f.Cookie, _ = strconv.ParseUint(c.text(colCookie), 0, 64)
 	return f
 }
 
-// meter is the meter that a change is about, as it will be or as it was.
-func (c *Change) meter(isNew bool) Meter {
-	id, _ := strconv.ParseUint(c.Name, 10, 32)
-	m := Meter{ID: uint32(id)}
-	if isNew {
-		m.Rate, m.Packets = rateOf(c.Columns[colRate].New)
-		burst, _ := strconv.ParseUint(strings.Join(c.Columns[colBurst].New, ""), 10, 32)
-		m.Burst = uint32(burst)
+// meter is the meter that a change makes or removes.
+func (c *Change) meter() Meter {
+	number := func(text string) uint32 {
+		n, _ := strconv.ParseUint(text, 10, 32)
+		return uint32(n)
 	}
-	return m
-}
-
-func rateOf(v Value) (rate uint32, packets bool) {
-	text, packets := strings.CutSuffix(strings.Join(v, ""), "pps")
-	n, _ := strconv.ParseUint(strings.TrimSuffix(text, "kbps"), 10, 32)
-	return uint32(n), packets
+	rate, packets := strings.CutSuffix(c.text(colRate), "pps")
+	return Meter{
+		ID: number(c.Name), Rate: number(strings.TrimSuffix(rate, "kbps")), Burst: number(c.text(colBurst)), Packets: packets,
+	}
 }

@@ -121,11 +121,10 @@ func (d *delivery) texts() []string {
 // destinations: its rules may change under it, its destinations do not. What stands for
 // other sessions too keeps its rules: see markOf.
 func (d *delivery) patch(bridge string) (outer, inner string) {
-	texts := []string{"patch", d.name, bridge}
+	name := shortName("patch", d.name, bridge)
 	if d.tier == TierFlow {
-		texts = append(append(texts, d.first().Name, d.mark), d.texts()...)
+		name = d.patchOf(d.first().Name, d.mark, bridge)
 	}
-	name := shortName(texts...)
 	return name, name + "h"
 }
 
@@ -133,12 +132,7 @@ func (d *delivery) patch(bridge string) (outer, inner string) {
 // bridge, tunnels, and a mirror or rules for each destination. Borrowed ports are
 // for portRows.
 func (c *compiler) tapRows(t *tap, groups []*group) []Row {
-	var names []string
-	for _, d := range t.deliveries {
-		for _, o := range d.sessions {
-			names = append(names, o.Name)
-		}
-	}
+	names := sessionNames(t.sessions)
 	groups = slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return g.delivery.tap != t || len(g.rows) == 0 })
 	for _, g := range groups {
 		names = append(names, g.rows[0].Sessions...) // broken ones too

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"spanctl/policy"
@@ -306,9 +305,9 @@ func (t *tracer) matches(v *Verdict) bool {
 	if len(v.chosen) > 0 {
 		v.chosen = left
 	}
-	if guard := t.guarded(v.Outcome); guard != "" {
-		v.Copied = CopiedPerhaps
-		v.Why = append(v.Why, guard)
+	if slices.ContainsFunc(v.Outcome.guards, func(g guard) bool { return g.holds(&t.probe.Packet) }) {
+		v.Copied = CopiedPerhaps // some of its copies are without guards
+		v.Why = append(v.Why, "packets of tunnels and what finds their way are not copied where they would make a loop")
 	}
 	return true
 }
@@ -353,40 +352,4 @@ func (t *tracer) down(port int32) bool {
 func isReserved(mac string) bool {
 	return strings.HasPrefix(mac, "01:80:c2:00:00:0") || strings.HasPrefix(mac, "01:00:0c:cc:cc:c") ||
 		mac == "01:00:0c:00:00:00" || strings.HasPrefix(mac, "00:e0:2b:00:00:0")
-}
-
-// guarded says that the packet is one that a guard may take out, nothing if it is
-// not.
-func (t *tracer) guarded(o *Outcome) string {
-	if o.guarded == "" {
-		return ""
-	}
-	for _, other := range t.plan.Outcomes {
-		for _, target := range other.targets {
-			if u := target.tunnel; u != nil && u.sends(&t.probe.Packet, t.snap.Routes[u.remote]) {
-				return fmt.Sprintf("packets of the tunnel %s are not copied again where they would make a loop", u.text)
-			}
-		}
-	}
-	return ""
-}
-
-// sends reports whether the packet is one of the tunnel's, or how the host asks for
-// its next hop.
-func (t *tunnel) sends(p *policy.Packet, route Route) bool {
-	hop := t.remote
-	if route.NextHop.IsValid() {
-		hop = route.NextHop
-	}
-	switch {
-	case p.EtherType == policy.EtherTypeARP:
-		return p.Dst == hop
-	case p.Src != t.remote && p.Dst != t.remote:
-		return false
-	case t.pskFile != "" && (p.Fragment != "" || p.Protocol == policy.ProtocolESP || p.Protocol == policy.ProtocolUDP && p.DstPort == 4500):
-		return true
-	case t.kind == "vxlan" || t.kind == "geneve":
-		return p.Fragment != "" || p.Protocol == policy.ProtocolUDP && strconv.Itoa(int(p.DstPort)) == udpPort(t.kind, t.options)
-	}
-	return p.Protocol == policy.ProtocolGRE
 }

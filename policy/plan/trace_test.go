@@ -187,6 +187,34 @@ port `+tunnelPort(t, "192.0.2.11")+` type=gre remote_ip.=192.0.2.11 spanctl-mana
 	}
 }
 
+// What rules keep out of a tunnel's copies is perhaps copied by another way, and that it is not is no disagreement.
+func TestAnswerForWhatIsKeptOutOfTunnels(t *testing.T) {
+	const missing = "one=yes!by the policy a copy goes to gre 192.0.2.10, and the switch sends none"
+	const sessions = `version: 1
+sessions:
+  one: {sources: [{vm: web, direction: from}], exclude: [{protocol: tcp}], destinations: [{gre: {remote: 192.0.2.10}}]}
+`
+	for _, c := range []struct{ words, want string }{
+		{"protocol=gre dst=192.0.2.10", "one=perhaps"},
+		{"udp dst=192.0.2.10 dst_port=4789", "one=perhaps"},
+		{"udp dst=192.0.2.10 fragment=later", "one=perhaps"},
+		{"arp dst=192.0.2.10", "one=perhaps"},
+		{"udp dst=192.0.2.10 dst_port=53", missing},
+		{"icmp dst=192.0.2.10", missing},
+		{"protocol=gre dst=192.0.2.11", missing},
+		{"arp dst=192.0.2.11", missing},
+		{"tcp dst=192.0.2.10", ""},
+	} {
+		snap := readSnapshot(t, strings.Replace(fmt.Sprintf(traced, ""), "eth9", "br0", 1)+`
+bridge spanctl-000001 spanctl-managed:=true
+port `+tunnelPort(t, "192.0.2.10")+` type=gre remote_ip.=192.0.2.10 spanctl-managed:=true ofport=1
+`)
+		if got := verdicts(answer(t, snap, sessions, "vif1.0", c.words, &plan.Trace{Exits: exitsOf("vif3.0")})); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.words, got, c.want)
+		}
+	}
+}
+
 // tunnelPort is what the port of a GRE tunnel without more is called.
 func tunnelPort(t *testing.T, remote string) string {
 	snap := readSnapshot(t, fmt.Sprintf(traced, ""))

@@ -189,7 +189,7 @@ func (c *compiler) refuseTunnel(t *tunnel, tap, datapath string) (field, problem
 		for p := range c.snap.Bridges[b].Ports {
 			port := &c.snap.Bridges[b].Ports[p]
 			at := slices.IndexFunc(port.Interfaces, func(i Interface) bool { return tunnelIdentity(i.Type, i.Options) == t.identity })
-			if at >= 0 && (c.keepsTap(&c.snap.Bridges[b]) || c.holds(&c.snap.Bridges[b])) && c.snap.Bridges[b].Name != tap {
+			if at >= 0 && c.holds(&c.snap.Bridges[b]) && c.snap.Bridges[b].Name != tap {
 				return "", fmt.Sprintf("session %s, which cannot be compiled, has a tunnel with the same remote, local and key", c.snap.Bridges[b].ExternalIDs[KeySession]), "use another session, key or vni, or mend that session"
 			}
 			if at >= 0 && !port.Managed() {

@@ -63,7 +63,7 @@ func (c *compiler) twice(groups []*group) []string {
 			}
 			for _, t := range a.delivery.targets {
 				if t.absent == "" && slices.Contains(b.delivery.targets, t) {
-					name := ""
+					var name string
 					if t.tunnel != nil {
 						name = t.tunnel.text
 					} else {
@@ -111,9 +111,9 @@ func (c *compiler) warnings(groups []*group) []string {
 	list = append(list, c.twice(groups)...)
 	for _, g := range groups {
 		list = append(list, c.leakWarnings(g)...)
-		if _, every := c.merge(g); every.from != nil && every.from == every.to && c.stripped(g) != "" {
+		if g.stripped != "" {
 			list = append(list, fmt.Sprintf("session %s: on bridge %s ports are listed one by one, so that copies which lose their tag at port %s are not copied in the place of packets: a new port is copied from the next apply on",
-				g.sessions[0].Name, c.snap.Bridges[g.bridge].Name, c.stripped(g)))
+				g.sessions[0].Name, c.snap.Bridges[g.bridge].Name, g.stripped))
 		}
 		bridge := c.snap.Bridges[g.bridge].Name
 		for m := range c.snap.Bridges[g.bridge].Mirrors {
@@ -145,7 +145,7 @@ func (c *compiler) warnings(groups []*group) []string {
 		}
 	}
 	for name := range c.tagged {
-		if !slices.ContainsFunc(c.outcomes, func(o *Outcome) bool { return o.Name == name }) {
+		if !c.wanted(name) {
 			list = append(list, "port "+c.names(c.tagged[name])+" is tagged for session "+name+", which does not exist")
 		}
 	}
