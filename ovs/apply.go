@@ -1,7 +1,6 @@
 package ovs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,12 +99,11 @@ func cfgOf(result ovsdb.OperationResult) (int, error) {
 }
 
 // sync returns when the cache holds everything that was committed before: the
-// server sends updates in order with its answers.
+// server sends updates in order with its answers, here to a transaction of nothing. (The library's echo reads an answer
+// that may still be written when ctx ends.)
 func (c *Conn) sync(ctx context.Context) error {
-	if err := c.client.Echo(ctx); err != nil {
-		return unreachable(c.remote, cmp.Or(ctx.Err(), err)) // the library loses the former
-	}
-	return nil
+	_, err := c.transact(ctx, nil)
+	return err
 }
 
 // pause waits before the next try, longer each time, and with some randomness

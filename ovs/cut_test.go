@@ -37,7 +37,7 @@ func TestConnectionFailsAtAnyRequest(t *testing.T) {
 	apply(t, lab, put(t, session))
 	wanted := dump(t, lab)
 	end(t, lab)
-	requests := []string{"list_dbs", "get_schema", "list_dbs", "get_schema", "monitor_cond_since", "transact", "transact", "echo"}
+	requests := []string{"list_dbs", "get_schema", "list_dbs", "get_schema", "monitor_cond_since", "transact", "transact", "transact"}
 	const wait = 6 // from this request on the transaction is known to be committed
 	for fate, name := range map[int]string{cut: "cut", cutAfter: "cut_after", swallow: "stall", swallowed: "stall_after"} {
 		for at, method := range requests {

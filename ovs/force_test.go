@@ -75,7 +75,7 @@ func TestWaitInForceOfOthers(t *testing.T) {
 		if method == "transact" {
 			requests++
 		}
-		if requests == 4 { // next_cfg, wait; next_cfg, wait
+		if requests == 5 { // next_cfg, wait, sync; next_cfg, wait
 			return swallow
 		}
 		return pass
