@@ -74,8 +74,8 @@ func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*App
 }
 
 // commit sends a plan's transaction and returns its next_cfg.
-func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment string) (int, error) {
-	ops, at, err := planOps(p, comment)
+func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment, changing string) (int, error) {
+	ops, at, err := planOps(p, comment, changing)
 	if err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@ package ovs
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 
@@ -21,6 +22,7 @@ type Conn struct {
 	types     map[string]model.Model
 	monitored bool
 	log       *slog.Logger
+	id        string // tells it from other connections
 }
 
 // Dial connects to the database that remote names and reads its schema. It
@@ -77,7 +79,7 @@ func Dial(ctx context.Context, remote string, files TLS, log *slog.Logger) (*Con
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{remote: remote, client: c, types: types, log: log}, nil
+	return &Conn{remote: remote, client: c, types: types, log: log, id: rand.Text()}, nil
 }
 
 // Close ends the connection.

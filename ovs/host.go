@@ -24,7 +24,7 @@ import (
 // socket.
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
-// LookAtHost adds to the snapshot what OVSDB does not tell: the rules of tap bridges,
+// LookAtHost adds to the snapshot what OVSDB does not tell: which ovs-vswitchd runs, the rules of tap bridges,
 // and what the intent's tunnels need: how packets to their far ends leave the host and
 // its own addresses, as the kernel says in ovs-vswitchd's network namespace, and which
 // key files cannot be read. What cannot be known is left out: of a remote database,
@@ -32,6 +32,9 @@ func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Intent) {
 	if !c.local() {
 		return
+	}
+	if _, pid, err := c.daemon(); err == nil {
+		s.Daemon = strconv.Itoa(pid)
 	}
 	c.readRules(ctx, s)
 	remotes := intent.Remotes()
@@ -139,16 +142,7 @@ func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
 // daemon finds ovs-vswitchd, and the folder of its control sockets, by its pid file
 // beside one of the database's sockets.
 func (c *Conn) daemon() (dir string, pid int, err error) {
-	for text := range strings.SplitSeq(c.remote, ",") {
-		list, err := endpoints(text)
-		if err != nil || !strings.HasPrefix(text, "unix:") {
-			continue
-		}
-		u, err := url.Parse(list[0])
-		if err != nil {
-			continue
-		}
-		dir := filepath.Dir(u.Path)
+	for _, dir := range c.runDirs() {
 		file, err := os.ReadFile(filepath.Join(dir, "ovs-vswitchd.pid"))
 		if err != nil {
 			continue
@@ -164,4 +158,19 @@ func (c *Conn) daemon() (dir string, pid int, err error) {
 		}
 	}
 	return "", 0, fmt.Errorf("%w: ovs-vswitchd of %s: no process with its pid file; check that it runs (ovs-appctl version)", openflow.ErrUnreachable, c.remote)
+}
+
+// runDirs are the folders of the database's Unix sockets.
+func (c *Conn) runDirs() []string {
+	var dirs []string
+	for text := range strings.SplitSeq(c.remote, ",") {
+		list, err := endpoints(text)
+		if err != nil || !strings.HasPrefix(text, "unix:") {
+			continue
+		}
+		if u, err := url.Parse(list[0]); err == nil {
+			dirs = append(dirs, filepath.Dir(u.Path))
+		}
+	}
+	return dirs
 }

@@ -82,12 +82,15 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 		return nil, fmt.Errorf("%w: %s: the database has no Open_vSwitch row; run ovs-vsctl init", ErrUnreachable, c.remote)
 	}
 	_, whole := c.types[vswitchd.MirrorTable].(*vswitchd.Mirror)
-	s := &plan.Snapshot{MirrorFilter: whole, Intent: map[string]string{}, Local: c.local()}
+	s := &plan.Snapshot{MirrorFilter: whole, Intent: map[string]string{}, Reports: map[string]string{}, Local: c.local()}
 	for uuid, root := range roots {
 		s.Root, s.OVSVersion, s.Revision = uuid, value(root.OVSVersion), root.ExternalIDs[plan.KeyRevision]
+		s.Agent, s.Changing = plan.ParseLease(root.ExternalIDs[plan.KeyAgent]), c.changing(root.ExternalIDs[plan.KeyChanging])
 		for key, text := range root.ExternalIDs {
 			if name, ok := strings.CutPrefix(key, plan.KeyIntentPrefix); ok {
 				s.Intent[name] = text
+			} else if name, ok := strings.CutPrefix(key, plan.KeyReportPrefix); ok {
+				s.Reports[name] = text
 			}
 		}
 	}
@@ -176,6 +179,9 @@ func vlans(ids []int) policy.Ranges {
 	}
 	return set
 }
+
+// statusKeys are those of an Interface's status that a snapshot tells.
+var statusKeys = []string{"driver_name", "tunnel_egress_iface", "tunnel_egress_iface_carrier"}
 
 // value returns what an optional column holds, zero if it is empty.
 func value[T any](v *T) T {

@@ -12,9 +12,10 @@ import (
 
 // planOps builds the one transaction that carries a plan out: guards first,
 // then the changes, next_cfg last. The index of the select that reads next_cfg
-// back is returned with it.
-func planOps(p *plan.Plan, comment string) (ops []ovsdb.Operation, nextCfg int, err error) {
-	b := &builder{plan: p, encoder: newEncoder(p.Base), bridges: map[string]string{}}
+// back is returned with it. If the plan is a step of a change, changing says of
+// which, and until when it must be done.
+func planOps(p *plan.Plan, comment, changing string) (ops []ovsdb.Operation, nextCfg int, err error) {
+	b := &builder{plan: p, encoder: newEncoder(p.Base), bridges: map[string]string{}, changing: changing}
 	for i := range p.Base.Bridges {
 		b.bridges[p.Base.Bridges[i].Name] = p.Base.Bridges[i].UUID
 	}
@@ -48,6 +49,8 @@ type builder struct {
 	ops     []ovsdb.Operation
 	named   int
 	bridges map[string]string // UUID by name, or the name of a row that the transaction inserts
+
+	changing string
 }
 
 func (b *builder) add(op ovsdb.Operation) { b.ops = append(b.ops, op) }
@@ -88,8 +91,11 @@ func (b *builder) change(c *plan.Change) error {
 // root writes the changed intent and raises the revision. Both go when nothing
 // of ours is left.
 func (b *builder) root() {
-	remove := []string{plan.KeyRevision}
+	remove := []string{plan.KeyRevision, plan.KeyChanging}
 	put := map[any]any{}
+	if b.changing != "" {
+		put[plan.KeyChanging] = b.changing
+	}
 	for i := range b.plan.Changes {
 		c := &b.plan.Changes[i]
 		if c.Table != plan.TableIntent {

@@ -26,6 +26,58 @@ func (c *Conn) Statistics(ctx context.Context, s *plan.Snapshot) (*plan.Readings
 	return &plan.Readings{Mirrors: mirrors, Losses: losses}, err
 }
 
+// Counters reads the same as Statistics, and waits for nothing: a mirror that has no
+// counters yet has no entry.
+func (c *Conn) Counters(ctx context.Context, s *plan.Snapshot) (*plan.Readings, error) {
+	mirrors, _, err := c.statistics(ctx, installable(s))
+	if err != nil {
+		return nil, err
+	}
+	losses, err := c.losses(ctx, s)
+	return &plan.Readings{Mirrors: mirrors, Losses: losses}, err
+}
+
+// Traffic reads how many packets each of the Interfaces, named by UUID, has received and
+// sent. One that is gone, or has no statistics, has no entry.
+func (c *Conn) Traffic(ctx context.Context, interfaces []string) (map[string]uint64, error) {
+	if len(interfaces) == 0 {
+		return nil, nil
+	}
+	ops := make([]ovsdb.Operation, len(interfaces))
+	for i, uuid := range interfaces {
+		ops[i] = ovsdb.Operation{Op: ovsdb.OperationSelect, Table: vswitchd.InterfaceTable, Where: []ovsdb.Condition{isUUID(uuid)}, Columns: []string{"statistics"}}
+	}
+	results, err := c.transact(ctx, ops)
+	if err != nil {
+		return nil, err
+	}
+	packets := map[string]uint64{}
+	for i, uuid := range interfaces {
+		for _, row := range results[i].Rows {
+			if stats, ok := row["statistics"].(ovsdb.OvsMap); ok && len(stats.GoMap) > 0 {
+				received, _ := stats.GoMap["rx_packets"].(float64)
+				sent, _ := stats.GoMap["tx_packets"].(float64)
+				packets[uuid] = uint64(received) + uint64(sent)
+			}
+		}
+	}
+	return packets, nil
+}
+
+// installable are the UUIDs of our mirrors that ovs-vswitchd can install: not of those
+// without output, whose port has gone.
+func installable(s *plan.Snapshot) []string {
+	var uuids []string
+	for b := range s.Bridges {
+		for m := range s.Bridges[b].Mirrors {
+			if mirror := &s.Bridges[b].Mirrors[m]; mirror.Managed() && (mirror.OutputPort != "" || mirror.OutputVLAN != nil) {
+				uuids = append(uuids, mirror.UUID)
+			}
+		}
+	}
+	return uuids
+}
+
 // losses reads the counters of the interfaces that our mirrors output to.
 func (c *Conn) losses(ctx context.Context, s *plan.Snapshot) (map[string]plan.Losses, error) {
 	outputs := map[string]bool{}
@@ -79,15 +131,7 @@ func (c *Conn) losses(ctx context.Context, s *plan.Snapshot) (map[string]plan.Lo
 // that has none after that is not installed, whatever cur_cfg says: its entry is
 // nil. One that has no entry is gone, or ctx ended before that could be known.
 func (c *Conn) mirrorStatistics(ctx context.Context, s *plan.Snapshot) (map[string]*plan.Counters, error) {
-	var uuids []string
-	for b := range s.Bridges {
-		for m := range s.Bridges[b].Mirrors {
-			// One without output, whose port has gone, is not installed anyway.
-			if mirror := &s.Bridges[b].Mirrors[m]; mirror.Managed() && (mirror.OutputPort != "" || mirror.OutputVLAN != nil) {
-				uuids = append(uuids, mirror.UUID)
-			}
-		}
-	}
+	uuids := installable(s)
 	if len(uuids) == 0 {
 		return nil, nil
 	}
@@ -156,6 +200,9 @@ func (c *Conn) statisticsPeriod(ctx context.Context, root string) (time.Duration
 // statistics reads counters once, and names the mirrors that have none. Of
 // mirrors that are gone it says nothing.
 func (c *Conn) statistics(ctx context.Context, uuids []string) (counters map[string]*plan.Counters, missing []string, err error) {
+	if len(uuids) == 0 {
+		return nil, nil, nil
+	}
 	ops := make([]ovsdb.Operation, len(uuids))
 	for i, uuid := range uuids {
 		ops[i] = ovsdb.Operation{Op: ovsdb.OperationSelect, Table: vswitchd.MirrorTable, Where: []ovsdb.Condition{isUUID(uuid)}, Columns: []string{"statistics"}}

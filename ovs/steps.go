@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"spanctl/ovs/openflow"
@@ -22,13 +23,30 @@ type steps struct {
 	ruled []string
 }
 
+// stepsTake is longer than the steps of a change take: what was made for one that has
+// not ended by then is left over from a spanctl that was killed.
+const stepsTake = 5 * time.Second
+
+// mark says in the database who is between steps, and until when at the latest.
+func (c *Conn) mark(until time.Time) string { return until.UTC().Format(time.RFC3339Nano) + " " + c.id }
+
+// changing is until when another connection may be between steps, by its mark.
+func (c *Conn) changing(mark string) time.Time {
+	until, id, _ := strings.Cut(mark, " ")
+	t, err := time.Parse(time.RFC3339Nano, until)
+	if err != nil || id == c.id {
+		return time.Time{}
+	}
+	return t
+}
+
 // prepare makes what is inert, and returns when ovs-vswitchd has it, so that rules can
 // be made.
 func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 	if _, err := s.conn.openFlow(); err != nil {
 		return err
 	}
-	next, err := s.conn.commit(ctx, inert, s.comment+": prepares")
+	next, err := s.conn.commit(ctx, inert, s.comment+": prepares", s.conn.mark(time.Now().Add(stepsTake)))
 	if err != nil {
 		return err
 	}
@@ -57,7 +75,7 @@ func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err erro
 			return 0, s.conn.orConflict(ctx, p.Base, err)
 		}
 	}
-	nextCfg, err = s.conn.commit(ctx, p, s.comment)
+	nextCfg, err = s.conn.commit(ctx, p, s.comment, "")
 	if err != nil {
 		return 0, err
 	}
@@ -120,7 +138,7 @@ func (s *steps) tryUndo(ctx context.Context) error {
 	if !undo.HasRows() {
 		return nil
 	}
-	_, err = s.conn.commit(ctx, undo, s.comment+": gives up")
+	_, err = s.conn.commit(ctx, undo, s.comment+": gives up", "")
 	return err
 }
 

@@ -19,12 +19,13 @@ import (
 // exactly may be imported. A package that is not here may not exist: say first
 // what it may know.
 var arrows = map[string][]string{
-	"spanctl/policy":      {"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"},
-	"spanctl/policy/plan": {"spanctl/policy"},
+	"spanctl/policy":           {"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"},
+	"spanctl/policy/plan":      {"spanctl/policy"},
+	"spanctl/policy/reconcile": {"spanctl/policy/plan"},
 	"spanctl/ovs": {
 		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs/vswitchd", "spanctl/ovs/openflow",
 		"github.com/ovn-kubernetes/libovsdb", "github.com/go-logr/logr", // libovsdb's logger
-		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix",
+		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
 	},
 	"spanctl/ovs/vswitchd": {},
 	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
@@ -32,7 +33,8 @@ var arrows = map[string][]string{
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
 	},
 	"spanctl/cmd/spanctl": {
-		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
+		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
+		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd",
 	},
 }
 

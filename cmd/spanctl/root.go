@@ -70,7 +70,7 @@ SPANCTL_LOG_LEVEL, ...), then from ` + defaultConfig + ` or --config.
 	})
 	cmd.AddCommand(
 		validateCommand(a), planCommand(a), applyCommand(a), deleteCommand(a), getCommand(a),
-		statusCommand(a), traceCommand(a), importCommand(a), schemaCommand(a), versionCommand(a), demoCommand(a),
+		statusCommand(a), agentCommand(a), traceCommand(a), importCommand(a), schemaCommand(a), versionCommand(a), demoCommand(a),
 	)
 	for _, sub := range cmd.Commands() {
 		if sub.Args == nil {
@@ -99,8 +99,12 @@ func (a *app) configure(cmd *cobra.Command) error {
 	v.SetEnvPrefix("SPANCTL")
 	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	v.AutomaticEnv()
-	for _, name := range append([]string{"config"}, globals...) {
-		if err := v.BindPFlag(name, cmd.Flags().Lookup(name)); err != nil {
+	for _, name := range slices.Concat([]string{"config"}, globals, agentKeys) {
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil {
+			continue // another command's
+		}
+		if err := v.BindPFlag(name, flag); err != nil {
 			return err
 		}
 	}
@@ -115,8 +119,8 @@ func (a *app) configure(cmd *cobra.Command) error {
 		return fmt.Errorf("%w: configuration file %s: %w", errUsage, file, err)
 	}
 	for _, key := range v.AllKeys() {
-		if key != "config" && !slices.Contains(globals, key) {
-			return fmt.Errorf("%w: configuration file %s: unknown key %q; known are %s", errUsage, file, key, strings.Join(globals, ", "))
+		if known := slices.Concat(globals, agentKeys); key != "config" && !slices.Contains(known, key) {
+			return fmt.Errorf("%w: configuration file %s: unknown key %q; known are %s", errUsage, file, key, strings.Join(known, ", "))
 		}
 	}
 	if out := v.GetString("output"); out != outputText && out != outputJSON {
@@ -151,17 +155,22 @@ func (a *app) output() string {
 func (a *app) connect(cmd *cobra.Command, f func(context.Context, *ovs.Conn) error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), a.settings.GetDuration("timeout"))
 	defer cancel()
-	files := ovs.TLS{
-		CACert:      a.settings.GetString("ca-cert"),
-		Certificate: a.settings.GetString("certificate"),
-		PrivateKey:  a.settings.GetString("private-key"),
-	}
-	conn, err := ovs.Dial(ctx, a.settings.GetString("db"), files, a.log)
+	conn, err := a.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	return f(ctx, conn)
+}
+
+// dial connects to the database.
+func (a *app) dial(ctx context.Context) (*ovs.Conn, error) {
+	files := ovs.TLS{
+		CACert:      a.settings.GetString("ca-cert"),
+		Certificate: a.settings.GetString("certificate"),
+		PrivateKey:  a.settings.GetString("private-key"),
+	}
+	return ovs.Dial(ctx, a.settings.GetString("db"), files, a.log)
 }
 
 // view returns the renderer of the output format.

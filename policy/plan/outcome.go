@@ -80,6 +80,30 @@ func (o *Outcome) sources(yield func(source)) {
 	}
 }
 
+// SomeSources are the UUIDs of n Interfaces of sources, or of all if there are no more, beginning with the source of that
+// index, counted round.
+func (o *Outcome) SomeSources(from, n int) (interfaces []string) {
+	list := o.selected.list
+	for i := range min(n, len(list)) {
+		s := list[(from+i)%len(list)]
+		if o.silent[s.port] {
+			continue
+		}
+		for i := range o.index.ports[s.port].Interfaces {
+			interfaces = append(interfaces, o.index.ports[s.port].Interfaces[i].UUID)
+		}
+	}
+	return interfaces
+}
+
+// Whole reports whether every packet of every source is copied to the session's mirrors, whatever rules then leave out.
+func (o *Outcome) Whole() bool {
+	return len(o.listed) == 0 && !slices.ContainsFunc(o.Session.Sources, func(s policy.Selector) bool {
+		return len(s.VLANs) > 0 || s.Direction != "" && s.Direction != policy.DirectionBoth
+	}) &&
+		(o.Tier == TierFlow || len(o.Session.Include) == 0)
+}
+
 // harmful reports whether the session is refused because it would harm
 // production.
 func (o *Outcome) harmful() bool {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"spanctl/policy"
 )
@@ -65,6 +66,15 @@ type Snapshot struct {
 	BadFiles map[string]string
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
+	// Daemon tells one run of ovs-vswitchd from another, empty if that is not known.
+	Daemon string
+	// Agent is the agent that last said it keeps the intent in force, nil if none did, and
+	// Reports what it stored about sessions, by name.
+	Agent   *Lease
+	Reports map[string]string
+	// Changing is until when another spanctl may be between the steps of a change, zero if
+	// none is: what is inert is then its own.
+	Changing time.Time
 }
 
 // A Route is how a host's packets to an address leave it.

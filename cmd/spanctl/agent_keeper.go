@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"spanctl/ovs"
+	"spanctl/policy/plan"
+	"spanctl/policy/reconcile"
+)
+
+const (
+	// leaseTime is how long an agent is taken to live after it last said so, leaseRenewed how much of it must be left.
+	leaseTime    = 30 * time.Second
+	leaseRenewed = 20 * time.Second
+	// sampled is how many sources of a session are asked at a time whether they send.
+	sampled = 4
+)
+
+var (
+	// errStandby indicates that another agent keeps the intent in force.
+	errStandby = errors.New("another agent keeps the intent in force")
+	// errBusy indicates that another spanctl is between the steps of a change.
+	errBusy = errors.New("another spanctl is between the steps of a change")
+)
+
+// A keeper keeps what is there on one connection as the stored intent wants it: the agent's reconcile.Host. What it must
+// remember over connections is the agent's.
+type keeper struct {
+	*agent
+	conn    *ovs.Conn
+	changes <-chan struct{}
+	end     context.CancelFunc
+
+	// planned is the last plan, nil if there must be another before anything is said about the host.
+	planned *plan.Plan
+	// seen is when a mirror was first there, by UUID; readings are its counters.
+	seen     map[string]time.Time
+	readings *plan.Readings
+	health   []plan.Health
+	round    int       // which of the sources are asked
+	retried  time.Time // when tunnels were last tried again
+	due      time.Time // when there is another plan by itself, zero if never
+	other    *plan.Lease
+	busy     time.Time
+}
+
+func (k *keeper) Changes() <-chan struct{} { return k.changes }
+
+// Close ends the connection. An agent that ends says so.
+func (k *keeper) Close() {
+	if k.ctx.Err() != nil && k.planned != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), time.Second)
+		defer cancel()
+		if err := k.conn.Report(ctx, k.planned.Base.Root, nil, []string{plan.KeyAgent}); err != nil {
+			k.log.Warn("the agent is taken to live for some seconds more", "error", err)
+		}
+	}
+	k.end()
+	k.conn.Close()
+	k.state.disconnected()
+}
+
+// Pass puts the stored intent in force, and if nothing is to do looks at what comes of it.
+func (k *keeper) Pass(ctx context.Context, cause reconcile.Cause) (reconcile.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.settings.GetDuration("timeout"))
+	defer cancel()
+	start := time.Now()
+	k.state.alive(start)
+	result, err := k.pass(ctx, cause)
+	if errors.Is(err, ovs.ErrUnreachable) || errors.Is(err, ovs.ErrPermission) {
+		err = fmt.Errorf("%w: %w", reconcile.ErrGone, err)
+	}
+	k.state.passed(time.Since(start), err)
+	return result, err
+}
+
+func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Result, error) {
+	due := !k.due.IsZero() && !time.Now().Before(k.due)
+	if idle := cause == (reconcile.Cause{}) && k.planned != nil && !due && !k.hostMatters(); !idle {
+		k.planned = nil
+		applied, err := k.conn.Apply(ctx, k.plan(ctx), comment("agent"))
+		switch {
+		case errors.Is(err, errStandby):
+			k.state.standsBy()
+			return reconcile.Result{Again: k.other.Until}, nil
+		case errors.Is(err, errBusy):
+			return reconcile.Result{Again: k.busy}, nil
+		case err != nil:
+			return reconcile.Result{}, err
+		}
+		if applied.Committed {
+			return k.committed(ctx, applied, cause)
+		}
+		k.planned = applied.Plan
+	}
+	return k.look(ctx, cause)
+}
+
+// hostMatters reports whether the plan rests on something that OVSDB does not tell of.
+func (k *keeper) hostMatters() bool {
+	base := k.planned.Base
+	return base.Local && (slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() }) || len(plan.StoredIntent(base).Remotes()) > 0)
+}
+
+// plan makes plans for the intent as it is stored, unless somebody else is at it.
+func (k *keeper) plan(ctx context.Context) ovs.Planner {
+	return func(snap *plan.Snapshot) (*plan.Plan, error) {
+		now := time.Now()
+		if k.other = snap.Agent; k.other.Alive(now) && !k.isMine(k.other) {
+			return nil, errStandby
+		}
+		if k.busy = snap.Changing; k.busy.After(now) {
+			return nil, errBusy
+		}
+		k.track.Recall(snap)
+		p := stored(ctx, k.conn, snap)
+		if p.Empty() && now.Sub(k.retried) > leaseTime {
+			k.retried = now
+			p = p.Tidy()
+		}
+		return p.Without(k.contest.Holds(p, now)), nil
+	}
+}
+
+// isMine reports whether the lease is this agent's, or that of one of this host that is no more.
+func (k *keeper) isMine(l *plan.Lease) bool {
+	if l.Host != k.lease.Host {
+		return false
+	}
+	name, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(l.PID), "comm"))
+	return l.PID == k.lease.PID || err != nil || !strings.HasPrefix(string(name), "spanctl")
+}
+
+// committed waits until what was sent is in force. What comes of it is the next pass's.
+func (k *keeper) committed(ctx context.Context, applied *ovs.Applied, cause reconcile.Cause) (reconcile.Result, error) {
+	now := time.Now()
+	k.contest.Record(applied.Plan, now)
+	k.audit(ctx, applied)
+	if err := k.conn.WaitInForce(ctx, applied); err != nil {
+		return reconcile.Result{}, err
+	}
+	if !cause.Changed.IsZero() {
+		k.state.inForce(time.Since(cause.Changed))
+	}
+	return reconcile.Result{Again: now}, nil
+}
+
+// audit logs what was changed, by session and reason.
+func (k *keeper) audit(ctx context.Context, applied *ovs.Applied) {
+	counts := map[[2]string]int{}
+	for i := range applied.Plan.Changes {
+		c := &applied.Plan.Changes[i]
+		counts[[2]string{strings.Join(c.Sessions, ","), string(c.Reason)}]++
+	}
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
+	for _, key := range keys {
+		k.log.InfoContext(ctx, "changed", "session", key[0], "reason", key[1], "changes", counts[key], "next_cfg", applied.NextCfg)
+		k.state.changed(key[1], counts[key])
+	}
+	k.state.committed()
+}
+
+// look assesses what is there, says so, and stores what others cannot know.
+func (k *keeper) look(ctx context.Context, cause reconcile.Cause) (reconcile.Result, error) {
+	p, now := k.planned, time.Now()
+	if cause == (reconcile.Cause{}) || k.readings == nil {
+		if err := k.read(ctx, p, now); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	health := plan.Assess(p, k.readings)
+	if cause == (reconcile.Cause{}) {
+		if err := k.sample(ctx, health, now); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	contested, due := k.contest.Rows(now)
+	reports := k.track.Reports(p, health, contested, now)
+	put, remove := map[string]string{}, []string(nil)
+	for name, r := range reports {
+		if text := r.Text(); p.Base.Reports[name] != text {
+			put[plan.KeyReportPrefix+name] = text
+		}
+	}
+	for name := range p.Base.Reports {
+		if reports[name] == nil {
+			remove = append(remove, plan.KeyReportPrefix+name)
+		}
+	}
+	if k.lease.Until.Sub(now) < leaseRenewed || p.Base.Agent == nil || *p.Base.Agent != k.lease && !p.Base.Agent.Until.Equal(k.lease.Until) {
+		k.lease.Until = now.Add(leaseTime).UTC().Truncate(time.Millisecond)
+		put[plan.KeyAgent] = k.lease.Text()
+	}
+	if len(put)+len(remove) > 0 {
+		if err := k.conn.Report(ctx, p.Base.Root, put, remove); err != nil {
+			return reconcile.Result{}, err
+		}
+		k.remember(p.Base, put, remove)
+	}
+	k.health = health
+	k.state.know(p, health, reports)
+	for name, r := range reports {
+		k.told(ctx, name, r)
+	}
+	k.due = reconcile.Sooner(reconcile.Expiry(plan.StoredIntent(p.Base), now), due)
+	return reconcile.Result{Again: k.due}, nil
+}
+
+// remember puts into the snapshot what was stored: it is not heard of.
+func (k *keeper) remember(snap *plan.Snapshot, put map[string]string, remove []string) {
+	for key, text := range put {
+		if name, ok := strings.CutPrefix(key, plan.KeyReportPrefix); ok {
+			snap.Reports[name] = text
+		}
+	}
+	for _, key := range remove {
+		delete(snap.Reports, strings.TrimPrefix(key, plan.KeyReportPrefix))
+	}
+	lease := k.lease
+	snap.Agent = &lease
+}
+
+// told logs what has changed about a session since it was last told.
+func (k *keeper) told(ctx context.Context, name string, r *plan.Report) {
+	before := k.last[name]
+	k.last[name] = r
+	if before != nil && before.State == r.State && before.Reason == r.Reason && maps.EqualFunc(before.Blind, r.Blind, time.Time.Equal) && slices.Equal(before.Contested, r.Contested) {
+		return
+	}
+	level := slog.LevelInfo
+	if len(r.Blind)+len(r.Contested) > 0 || r.State == plan.StateDegraded {
+		level = slog.LevelWarn
+	}
+	k.log.Log(ctx, level, "session", "session", name, "state", r.State, "reason", r.Reason, "blind", slices.Sorted(maps.Keys(r.Blind)), "contested", r.Contested)
+}
+
+// read reads the counters of mirrors and of some of the sources.
+func (k *keeper) read(ctx context.Context, p *plan.Plan, now time.Time) error {
+	readings, err := k.conn.Counters(ctx, p.Base)
+	if err != nil {
+		return err
+	}
+	const period = 11 * time.Second // counters are written every five seconds, if that is not set otherwise
+	seen := map[string]time.Time{}
+	for b := range p.Base.Bridges {
+		for m := range p.Base.Bridges[b].Mirrors {
+			mirror := &p.Base.Bridges[b].Mirrors[m]
+			if !mirror.Managed() {
+				continue
+			}
+			first, known := k.seen[mirror.UUID]
+			if !known {
+				first = now
+			}
+			seen[mirror.UUID] = first
+			if readings.Mirrors[mirror.UUID] == nil && now.Sub(first) > period && (mirror.OutputPort != "" || mirror.OutputVLAN != nil) {
+				if readings.Mirrors == nil {
+					readings.Mirrors = map[string]*plan.Counters{}
+				}
+				readings.Mirrors[mirror.UUID] = nil // it is not installed
+			}
+		}
+	}
+	k.seen, k.readings = seen, readings
+	return nil
+}
+
+// sample asks some of each session's sources whether they send while the session's counters stand still.
+func (k *keeper) sample(ctx context.Context, health []plan.Health, now time.Time) error {
+	const readings = 8 // of the same sources, in a row
+	k.round++
+	for i := range health {
+		h := &health[i]
+		if h.State != plan.StateActive || !h.Outcome.Whole() {
+			continue
+		}
+		packets, err := k.conn.Traffic(ctx, h.Outcome.SomeSources(k.round/readings*sampled, sampled))
+		if err != nil {
+			return err
+		}
+		var sent, copied uint64
+		for _, n := range packets {
+			sent += n
+		}
+		for m := range h.Mirrors {
+			if c := h.Mirrors[m].Counters; c != nil {
+				copied += c.Packets
+			}
+		}
+		k.track.Sent(h.Outcome.Name, k.round/readings, sent, copied, now)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"spanctl/policy/plan"
+	"spanctl/policy/reconcile"
+)
+
+// A state is what the agent tells of itself, by metrics and to those who ask whether it is well. It may be used by several
+// goroutines.
+type state struct {
+	mu sync.Mutex
+	known
+	metrics *metrics
+}
+
+// known is what a state holds.
+type known struct {
+	last      time.Time // when a pass or a try to connect began
+	connected bool
+	ready     bool // a pass has found everything put in force
+	standby   bool
+	base      *plan.Snapshot
+	health    []plan.Health
+	reports   map[string]*plan.Report
+}
+
+func newState() *state {
+	s := &state{}
+	s.metrics = newMetrics(s)
+	return s
+}
+
+// now returns what is known.
+func (s *state) now() known {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known
+}
+
+func (s *state) set(change func(*known)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.known)
+}
+
+// alive says that the agent does something, to systemd's watchdog as well.
+func (s *state) alive(now time.Time) {
+	s.set(func(k *known) { k.last = now })
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog) // where there is no systemd nothing is done
+}
+
+func (s *state) connected() { s.set(func(k *known) { k.connected = true }) }
+
+func (s *state) disconnected() { s.set(func(k *known) { k.connected, k.ready = false, false }) }
+
+func (s *state) standsBy() {
+	s.set(func(k *known) { k.standby, k.ready, k.base, k.health, k.reports = true, true, nil, nil, nil })
+}
+
+// passed tells of a pass.
+func (s *state) passed(d time.Duration, err error) {
+	s.metrics.passes.Observe(d.Seconds())
+	switch {
+	case errors.Is(err, reconcile.ErrGone):
+		s.metrics.failures.WithLabelValues("connection").Inc()
+	case err != nil:
+		s.metrics.failures.WithLabelValues("pass").Inc()
+	}
+}
+
+// committed tells of a transaction, changed of rows and rules in it, inForce of how long it took from the event until
+// ovs-vswitchd had taken it in.
+func (s *state) committed() { s.metrics.transactions.Inc() }
+
+func (s *state) changed(reason string, n int) {
+	s.metrics.changes.WithLabelValues(reason).Add(float64(n))
+}
+
+func (s *state) inForce(d time.Duration) { s.metrics.inForce.Observe(d.Seconds()) }
+
+// know tells what a pass has found.
+func (s *state) know(p *plan.Plan, health []plan.Health, reports map[string]*plan.Report) {
+	s.set(func(k *known) {
+		k.ready, k.standby, k.base, k.health, k.reports = true, false, p.Base, health, maps.Clone(reports)
+	})
+}
