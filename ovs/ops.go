@@ -105,6 +105,8 @@ func (b *builder) root() {
 		remove = append(remove, key)
 		if c.Action != plan.Delete {
 			put[key] = c.Columns["intent"].New[0]
+		} else {
+			remove = append(remove, plan.KeyReportPrefix+c.Name)
 		}
 	}
 	if len(b.plan.Outcomes) > 0 {

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"slices"
-	"syscall"
 	"testing"
 
 	"spanctl/ovs/ovstest"
@@ -65,8 +64,7 @@ func TestE2EAgentFollowsGuests(t *testing.T) {
 	s.vsctl("clear", "Bridge", "br0", "mirrors")
 	s.awaitActive("audit")
 	s.wantCopied(a, b, audit, 5)
-	s.check(p.cmd.Process.Signal(syscall.SIGTERM))
-	s.wantExit(p, exitOK)
+	s.terminate(p)
 	if left := s.leaseText(); left != "" {
 		s.Errorf("the agent has left %s", left)
 	}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"spanctl/policy/plan"
+)
+
+// Whatever is killed, started anew or cleared: the agent puts rows and rules back, and production has its own all the time.
+func TestE2EAgentHeals(t *testing.T) {
+	t.Parallel()
+	f := newFlowSite(t)
+	bare, _ := f.ours()
+	p := f.agent()
+	f.apply(flowSession) // with the agent beside it
+	f.awaitActive("audit")
+	f.settle()
+	f.wantProduction("at first", "everything")
+	rules := f.rules(f.tap())
+	for round := range soak(t, 2) {
+		for _, harm := range []struct {
+			name string
+			do   func()
+		}{
+			{"ovs-vswitchd killed", func() {
+				f.lab.KillVSwitchd()
+				f.check(f.lab.StartVSwitchd(f.ctx))
+				f.greet(f.a, f.b)
+			}},
+			{"ovsdb-server killed", func() {
+				f.lab.KillDB()
+				f.check(f.lab.StartDB(f.ctx))
+				f.vsctl("show") // ovs-vswitchd is there again
+			}},
+			{"both killed", func() {
+				f.lab.KillVSwitchd()
+				f.lab.KillDB()
+				f.check(f.lab.StartDB(f.ctx))
+				f.check(f.lab.StartVSwitchd(f.ctx))
+				f.greet(f.a, f.b)
+			}},
+			{"emer-reset", func() { f.vsctl("emer-reset") }},
+			{"rules deleted", func() { f.ofctl(f.tap(), "del-flows") }},
+			{"tap bridge deleted", func() {
+				f.vsctl("--if-exists", "del-port", f.tap(), "vif-audit", "--", "del-br", f.tap())
+				f.restart(f.audit)
+			}},
+		} {
+			f.sub(fmt.Sprintf("%s %d", harm.name, round), func(s *site) {
+				harm.do()
+				f.awaitActive("audit")
+				f.settle()
+				f.wantProduction(harm.name, "everything")
+				if now := f.rules(f.tap()); now != rules {
+					s.Errorf("rules were\n%s\nand are\n%s", rules, now)
+				}
+			})
+		}
+	}
+	f.want(exitOK, "delete", "--all")
+	f.terminate(p)
+	f.wantBare(bare)
+}
+
+// A session ends when it expires, with nobody about but the agent, and a port joins when somebody tags it.
+func TestE2EAgentExpiryAndTags(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	s.agent()
+	s.apply(fmt.Sprintf("  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n  brief: {expires: %s, sources: [{vm: b}], destinations: [{vm: audit}]}\n",
+		time.Now().Add(4*time.Second).UTC().Format(time.RFC3339Nano)))
+	sources := func(session string, state plan.State, n int) func() bool {
+		return func() bool {
+			_, out, _ := s.spanctl("plan", "-o", "json")
+			var p jsonPlan
+			s.check(json.Unmarshal([]byte(out), &p))
+			return p.Empty && slices.ContainsFunc(p.Sessions, func(o jsonSession) bool { return o.Name == session && o.State == state && o.Sources == n })
+		}
+	}
+	s.await("the end of brief", sources("brief", plan.StateExpired, 0))
+	s.vsctl("set", "Interface", "vif-b", "external_ids:spanctl=audit")
+	s.await("the tagged port", sources("audit", plan.StateActive, 2))
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 5)
+}
+
+// Killed at any moment while guests come and go, and started again: in the end the rows are those that a single apply makes.
+func TestE2EAgentKilled(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	session := "  audit: {sources: [{role: all}], exclude: [{protocol: udp, port: 7788}], destinations: [{vm: audit}]}\n"
+	bare, _ := s.ours()
+	s.apply(session)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range soak(t, 8) {
+		p := s.start(s.lab.DB, "agent", "--listen", "")
+		var churn sync.WaitGroup
+		churn.Go(func() {
+			for _, name := range []string{"a", "audit", "b"} {
+				if random.IntN(2) == 0 {
+					s.restart(s.guests[name])
+				}
+			}
+		})
+		timer := time.NewTimer(time.Duration(random.IntN(300)) * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-p.done:
+			t.Errorf("the agent ends by itself: %s", p.said.String())
+		}
+		p.kill()
+		churn.Wait()
+	}
+	p := s.agent()
+	s.awaitActive("audit")
+	s.greet(s.guests["a"], s.guests["b"])
+	s.terminate(p)
+	s.wantRulesAsFromNothing()
+	s.wantBare(bare)
+}
+
+// terminate ends an agent as systemd does.
+func (s *site) terminate(p *process) {
+	s.Helper()
+	s.check(p.cmd.Process.Signal(syscall.SIGTERM))
+	s.wantExit(p, exitOK)
+}
+
+// wantBare wants nothing of ours in the database.
+func (s *site) wantBare(bare string) {
+	s.Helper()
+	if left, turns := s.ours(); left != bare || turns != "" {
+		s.Errorf("left over:\n%s\n%s\nwas:\n%s", left, turns, bare)
+	}
+	if ids := s.vsctl("get", "Open_vSwitch", ".", "external_ids"); strings.Contains(ids, "spanctl") {
+		s.Errorf("left over: %s", ids)
+	}
+}
+
+// A rival that keeps deleting our mirrors is not fought in a hot loop, it is reported; and when it is gone all is well again.
+func TestE2EAgentIsContested(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "c", "audit", "ids")
+	s.agent()
+	s.apply("  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n")
+	s.awaitActive("audit")
+	before := s.transactions()
+	ctx, stop := context.WithCancel(s.ctx)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			_, _ = s.lab.VSCtl(ctx, "--no-wait", "clear", "Bridge", "br0", "mirrors")
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	report := func() *plan.Report {
+		text, err := s.lab.VSCtl(s.ctx, "--no-wait", "--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+`audit"`)
+		s.check(err)
+		return plan.ParseReport(unquote(text))
+	}
+	s.await("the report", func() bool { r := report(); return r != nil && len(r.Contested) > 0 && len(r.Blind) > 0 })
+	if sent := s.transactions() - before; sent > 30 {
+		t.Errorf("%d transactions against a rival", sent)
+	}
+	// What is not contested goes on.
+	s.apply("  other: {sources: [{vm: c}], destinations: [{vm: ids}]}\n", "--no-wait")
+	stop()
+	<-done
+	s.awaitActive("audit")
+	s.awaitActive("other")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 5)
+}
+
+// Of two agents one works; when it is killed the other does. The command line may be used all the time.
+func TestE2EAgentsTwo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit", "ids")
+	s.foreignMirror("theirs")
+	first := s.agent("--check", "200ms")
+	lease := s.leaseText()
+	second := s.start(s.lab.DB, "agent", "--listen", "", "--check", "200ms")
+	for range soak(t, 3) {
+		s.apply("  audit: {sources: [{role: all}], exclude: [{protocol: udp, port: 7788}], destinations: [{vm: audit}]}\n", "--no-wait")
+		s.restart(s.guests["a"])
+		s.awaitActive("audit")
+		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+		s.want(exitOK, "delete", "audit")
+	}
+	if now := s.leaseText(); !sameAgent(now, lease) {
+		t.Errorf("the agent was %s and is %s", lease, now)
+	}
+	s.apply("  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n")
+	first.kill()
+	s.restart(s.guests["a"])
+	s.awaitActive("audit")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	if now := s.leaseText(); sameAgent(now, lease) {
+		t.Errorf("the agent is still %s", now)
+	}
+	s.terminate(second)
+	if got := strings.TrimSpace(s.vsctl("get", "Mirror", "theirs", "name")); got != "theirs" {
+		t.Errorf("the foreign mirror is %s", got)
+	}
+}
+
+func sameAgent(a, b string) bool {
+	one, two := plan.ParseLease(unquote(a)), plan.ParseLease(unquote(b))
+	return one != nil && two != nil && one.PID == two.PID
+}
+
+// unquote is the string that ovs-vsctl shows.
+func unquote(text string) string {
+	text = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(text), `"`), `"`)
+	return strings.ReplaceAll(text, `\"`, `"`)
+}
