@@ -82,7 +82,7 @@ func openLogOf(remote, socket string) (*os.File, string, error) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, "", fmt.Errorf("%w: which file the server has open: %w; run as root or as the user of ovsdb-server, or name the file with --file", ErrPermission, err)
+		return nil, "", fmt.Errorf("%w: which file the server has open: %w; run as root, or as the user of ovsdb-server, or name the file with --file", ErrPermission, err)
 	} else if err != nil {
 		return nil, "", unreachable(remote, err)
 	}

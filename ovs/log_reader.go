@@ -20,9 +20,10 @@ var errClustered = fmt.Errorf("%w: the database is clustered, and the logs of th
 // logReader reads the records of a standalone database's file, ovsdb(5): a line "OVSDB
 // JSON LENGTH SHA1" and so many bytes of JSON, one after the other.
 type logReader struct {
-	in     *bufio.Reader
-	magic  string // JSON, CLUSTER if the database is clustered
-	offset int64
+	in    *bufio.Reader
+	magic string // JSON, CLUSTER if the database is clustered
+	// at is where the record begins that was read last, end where it ends.
+	at, end int64
 }
 
 // newLogReader reads the first record, the schema. Its error is ErrNoLog if the file is
@@ -56,6 +57,7 @@ func newLogReader(in io.Reader) (*logReader, error) {
 // next returns the JSON of the next record. Its error is io.EOF after the last, also if
 // the server is still writing one.
 func (r *logReader) next() ([]byte, error) {
+	r.at = r.end
 	line, err := r.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
 		err = r.damaged("no header")
@@ -63,6 +65,7 @@ func (r *logReader) next() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	head := len(line)
 	words := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
 	if len(words) != 4 || words[0] != "OVSDB" || words[1] != r.magic {
 		return nil, r.damaged("no header")
@@ -79,11 +82,11 @@ func (r *logReader) next() ([]byte, error) {
 	if sum := sha1.Sum(record.Bytes()); hex.EncodeToString(sum[:]) != words[3] {
 		return nil, r.damaged("its checksum is another one")
 	}
-	r.offset += int64(len(line)) + n
+	r.end += int64(head) + n
 	return record.Bytes(), nil
 }
 
-// damaged is an error about the record that begins at the offset.
+// damaged is an error about the record that was read last.
 func (r *logReader) damaged(what string) error {
-	return fmt.Errorf("%w: the record at byte %d: %s; what follows is not read", ErrDamaged, r.offset, what)
+	return fmt.Errorf("%w: the record at byte %d: %s; what follows is not read", ErrDamaged, r.at, what)
 }

@@ -37,13 +37,7 @@ func (l *loggedRows) replay(r *record) (Transaction, error) {
 				intents(&t, rows[plan.TableIntent], before, after)
 			case ours(before) || ours(after):
 				rows[plan.Table(name)][uuid] = action(before != nil, after != nil)
-				for _, ids := range []map[string]string{before, after} {
-					for session := range strings.SplitSeq(ids[plan.KeySession], ",") {
-						if session != "" {
-							t.add(session)
-						}
-					}
-				}
+				t.serves(before, after)
 			}
 		}
 	}
@@ -51,6 +45,7 @@ func (l *loggedRows) replay(r *record) (Transaction, error) {
 		port := l.portOf[uuid]
 		if _, counted := rows[plan.TablePort][port]; !counted && ours(l.ids[port]) {
 			rows[plan.TablePort][port] = plan.Update
+			t.serves(l.ids[port])
 		}
 	}
 	for _, table := range []plan.Table{plan.TableIntent, plan.TableBridge, plan.TablePort, plan.TableMirror} {
@@ -70,6 +65,17 @@ func (l *loggedRows) replay(r *record) (Transaction, error) {
 		}
 	}
 	return t, nil
+}
+
+// serves adds the sessions of rows with these external_ids.
+func (t *Transaction) serves(rows ...map[string]string) {
+	for _, ids := range rows {
+		for session := range strings.SplitSeq(ids[plan.KeySession], ",") {
+			if session != "" {
+				t.add(session)
+			}
+		}
+	}
 }
 
 // ours reports whether a row with these external_ids is ours or, a Port, borrowed.

@@ -23,7 +23,7 @@ func decodeMap(raw json.RawMessage) (map[string]string, error) {
 // decodeUUIDs reads a set of UUIDs, which is ["uuid", UUID] if it is one.
 func decodeUUIDs(raw json.RawMessage) ([]string, error) {
 	var one [2]string
-	if err := json.Unmarshal(raw, &one); err == nil && one[0] == "uuid" {
+	if err := json.Unmarshal(raw, &one); err == nil && one[0] == "uuid" && one[1] != "" {
 		return one[1:], nil
 	}
 	kind, atoms, err := decodePairs(raw)
