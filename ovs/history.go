@@ -67,7 +67,7 @@ func ReadHistory(ctx context.Context, log io.Reader) (*History, error) {
 	rows := newLoggedRows()
 	for first := true; ; first = false {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("reading the log: %w", err)
+			return nil, fmt.Errorf("reading the log: %w; it may take more --timeout", err)
 		}
 		text, err := in.next()
 		if errors.Is(err, io.EOF) {
