@@ -67,8 +67,8 @@ generate-check: generate ## fail if a generated file is stale
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser for FUZZTIME (1m) each
-	@set -e; for target in $$(grep -rhoE 'func Fuzz[A-Za-z]+' policy --include='*_test.go' | cut -c6-); do \
-		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./policy; done
+	@set -e; for file in $$(git grep -lE '^func Fuzz' -- '*_test.go'); do for target in $$(grep -oE '^func Fuzz[A-Za-z]+' $$file | cut -c6-); do \
+		$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$$(dirname $$file); done; done
 
 .PHONY: bench
 bench: deps bench-deps ## compare speed and memory with peers in one run, as ratios (COUNT=5 rounds)

@@ -30,8 +30,9 @@ type Applied struct {
 	NextCfg int
 }
 
-// Apply makes a plan and carries it out in one transaction, with comment as
-// its trace in the database's log. It does not wait for ovs-vswitchd: see
+// Apply makes a plan and carries it out in one transaction, with comment, which says
+// who does what (see Trail), and the plan's sessions and reasons as its trace in the
+// database's log. It does not wait for ovs-vswitchd: see
 // WaitInForce. If others change what the plan rests on, it is made again, a
 // bounded number of times; after any error nothing was changed, except that
 // with ErrUnreachable the fate of a transaction under way is unknown.

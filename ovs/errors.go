@@ -37,6 +37,12 @@ var ErrSecret = errors.New("no key for the tunnel")
 // ovs-vswitchd was not seen to take it in.
 var ErrNotInForce = errors.New("committed, but not yet seen in force")
 
+// ErrNoLog indicates that there is no log to read history from.
+var ErrNoLog = errors.New("no history can be read")
+
+// ErrDamaged indicates that a database's log cannot be read to its end.
+var ErrDamaged = errors.New("the log is damaged")
+
 // unreachable sorts an error of the connection into ErrPermission and
 // ErrUnreachable.
 func unreachable(remote string, err error) error {

@@ -46,7 +46,7 @@ func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 	if _, err := s.conn.openFlow(); err != nil {
 		return err
 	}
-	next, err := s.conn.commit(ctx, inert, s.comment+": prepares", s.conn.mark(time.Now().Add(stepsTake)))
+	next, err := s.conn.commit(ctx, inert, s.comment+did(StepPrepares, why(inert.Changes)), s.conn.mark(time.Now().Add(stepsTake)))
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *steps) commit(ctx context.Context, p *plan.Plan) (nextCfg int, err erro
 			return 0, s.conn.orConflict(ctx, p.Base, err)
 		}
 	}
-	nextCfg, err = s.conn.commit(ctx, p, s.comment, "")
+	nextCfg, err = s.conn.commit(ctx, p, s.comment+did("", why(p.Changes)), "")
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +138,7 @@ func (s *steps) tryUndo(ctx context.Context) error {
 	if !undo.HasRows() {
 		return nil
 	}
-	_, err = s.conn.commit(ctx, undo, s.comment+": gives up", "")
+	_, err = s.conn.commit(ctx, undo, s.comment+did(StepUndoes, why(undo.Changes)), "")
 	return err
 }
 

@@ -140,7 +140,8 @@ func problems(h *plan.Health) string {
 	return strings.Join(h.Problems, "; ")
 }
 
-// comment is what a transaction leaves in the database's log: who did what.
+// comment is what a transaction leaves in the database's log: who did what. Apply adds
+// why.
 func comment(verb string) string {
 	name := "unknown"
 	if u, err := user.Current(); err == nil {
@@ -150,5 +151,5 @@ func comment(verb string) string {
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("spanctl %s by %s@%s (pid %d)", verb, name, host, os.Getpid())
+	return ovs.Trail{Verb: verb, By: name + "@" + host, PID: os.Getpid()}.String()
 }

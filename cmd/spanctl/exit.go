@@ -59,7 +59,7 @@ func exitCode(err error) int {
 		return exitDegraded
 	case errors.Is(err, openflow.ErrUnreachable):
 		return exitUnreachable
-	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret),
+	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret), errors.Is(err, ovs.ErrNoLog),
 		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid
 	case errors.Is(err, plan.ErrRefused), errors.Is(err, openflow.ErrRejected):

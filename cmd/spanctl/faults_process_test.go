@@ -24,9 +24,15 @@ func TestFaultNoRights(t *testing.T) {
 	d.must(os.Chmod(filepath.Dir(d.policy), 0o755))
 	d.must(os.Chmod(filepath.Dir(filepath.Dir(d.policy)), 0o755))
 	nobody := &syscall.Credential{Uid: 65534, Gid: 65534}
-	for _, args := range d.online() {
+	for _, args := range append(d.online(), []string{"history"}) {
 		code, stderr := d.process(nobody, append(args, "--db", d.db))
 		d.wants(code, exitUnreachable, args, stderr, "no permission to use OVSDB", "run as root, or as a user who may write that socket")
+	}
+	d.must(os.Chmod(filepath.Join(d.lab.Dir, "db.sock"), 0o666))
+	d.must(os.Chmod(filepath.Join(d.lab.Dir, "conf.db"), 0o600))
+	for _, args := range [][]string{{"history", "--db", d.db}, {"history", "--file", filepath.Join(d.lab.Dir, "conf.db")}} {
+		code, stderr := d.process(nobody, args)
+		d.wants(code, exitUnreachable, args, stderr, "no permission to use OVSDB", "run as root, or as the user of ovsdb-server")
 	}
 	d.must(os.Chmod(d.lab.Dir, 0o700))
 	code, stderr := d.process(nobody, []string{"get", "--db", d.db})

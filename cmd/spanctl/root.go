@@ -70,7 +70,7 @@ SPANCTL_LOG_LEVEL, ...), then from ` + defaultConfig + ` or --config.
 	})
 	cmd.AddCommand(
 		validateCommand(a), planCommand(a), applyCommand(a), deleteCommand(a), getCommand(a),
-		statusCommand(a), agentCommand(a), traceCommand(a), importCommand(a), schemaCommand(a), versionCommand(a), demoCommand(a),
+		statusCommand(a), agentCommand(a), historyCommand(a), traceCommand(a), importCommand(a), schemaCommand(a), versionCommand(a), demoCommand(a),
 	)
 	for _, sub := range cmd.Commands() {
 		if sub.Args == nil {

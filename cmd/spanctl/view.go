@@ -18,6 +18,8 @@ type view interface {
 	applied(a *ovs.Applied, health []plan.Health) error
 	sessions(doc *policy.Document) error
 	status(health []plan.Health) error
+	// history shows the transactions in the database's file.
+	history(h *ovs.History, file string) error
 	imports(imports []plan.Import) error
 	// trace shows what becomes of a packet; unasked says why the switch was not asked.
 	trace(a *plan.Answer, unasked string) error
