@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -192,22 +191,8 @@ func (g *agent) once(ctx context.Context) error {
 			}
 		}
 	}
-	return g.missing(k.health)
-}
-
-// missing shows sessions, and is errDegraded if something present and wanted is not copied.
-func (g *agent) missing(health []plan.Health) error {
-	if err := g.view().status(health); err != nil {
+	if err := g.view().status(k.health, &g.lease); err != nil {
 		return err
 	}
-	var names []string
-	for i := range health {
-		if health[i].Missing {
-			names = append(names, health[i].Outcome.Name)
-		}
-	}
-	if len(names) > 0 {
-		return fmt.Errorf("%w: session %s: something present is not copied as wanted", errDegraded, strings.Join(names, ", "))
-	}
-	return nil
+	return lacking(k.health)
 }

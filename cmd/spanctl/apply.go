@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,8 @@ really being copied.`,
 					_, err := a.preview(ctx, conn, planner)
 					return err
 				}
-				return a.carryOut(ctx, conn, change{planner, "apply", func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }, noWait})
+				concerns := func(name string) bool { return r.sessions == nil || r.sessions[name] != nil }
+				return a.carryOut(ctx, conn, change{planner: planner, verb: "apply", concerns: concerns, left: func() bool { return r.left }, noWait: noWait})
 			})
 		},
 	}
@@ -74,7 +76,9 @@ type change struct {
 	verb    string
 	// concerns tells which sessions must copy when it is done.
 	concerns func(session string) bool
-	noWait   bool
+	// left tells, when it is applied, whether the rest is the agent's; nil is no.
+	left   func() bool
+	noWait bool
 }
 
 // carryOut applies what is planned, waits until it is in force unless told not
@@ -92,6 +96,9 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
 		_ = a.view().applied(applied, nil) // the error that follows matters more
 		return err
 	}
+	if c.left != nil && c.left() {
+		return a.awaitAgent(ctx, conn, applied, c.concerns)
+	}
 	snap, err := a.tidy(ctx, conn, applied, c.verb)
 	if err != nil {
 		_ = a.view().applied(applied, nil)
@@ -101,8 +108,44 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
 	if err := a.view().applied(applied, health); err != nil {
 		return err
 	}
+	return degraded(health, c.concerns)
+}
+
+// awaitAgent waits until the agent has said what became of the sessions, and shows that.
+func (a *app) awaitAgent(ctx context.Context, conn *ovs.Conn, applied *ovs.Applied, concerns func(string) bool) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		snap, err := conn.Observe(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ovs.ErrNotInForce, err)
+		}
+		awaited := ""
+		for name, raw := range snap.Intent {
+			if concerns(name) && !plan.ParseReport(snap.Reports[name]).About(raw) {
+				awaited = name
+			}
+		}
+		if awaited == "" {
+			health := plan.Assess(stored(ctx, conn, snap), nil)
+			if err := a.view().applied(applied, health); err != nil {
+				return err
+			}
+			return degraded(health, concerns)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			_ = a.view().applied(applied, nil)
+			return fmt.Errorf("%w: session %s is stored, and the agent %s has not put it in force in time; spanctl status tells when it has", ovs.ErrNotInForce, awaited, snap.Agent)
+		}
+	}
+}
+
+// degraded is errDegraded if a session that concerns is not copied as it should be.
+func degraded(health []plan.Health, concerns func(string) bool) error {
 	for i := range health {
-		if h := &health[i]; h.Missing && h.State != plan.StateWaiting && c.concerns(h.Outcome.Name) {
+		if h := &health[i]; h.Missing && h.State != plan.StateWaiting && concerns(h.Outcome.Name) {
 			return fmt.Errorf("%w: session %s: %s", errDegraded, h.Outcome.Name, problems(h))
 		}
 	}

@@ -49,7 +49,7 @@ deleted. --all also removes rows of ours that no session owns.`,
 					_, err := a.preview(ctx, conn, planner)
 					return err
 				}
-				return a.carryOut(ctx, conn, change{planner, "delete", func(string) bool { return false }, noWait})
+				return a.carryOut(ctx, conn, change{planner: planner, verb: "delete", concerns: func(string) bool { return false }, noWait: noWait})
 			})
 		},
 	}

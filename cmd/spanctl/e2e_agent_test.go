@@ -2,8 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"spanctl/ovs/ovstest"
 	"spanctl/policy/plan"
@@ -69,4 +75,120 @@ func TestE2EAgentFollowsGuests(t *testing.T) {
 		s.Errorf("the agent has left %s", left)
 	}
 	s.wantCopied(a, b, audit, 5)
+}
+
+// A session that needs rules is made by the agent when it is applied from afar; without an agent it is refused.
+func TestE2EAgentMakesRulesForWhoIsFarAway(t *testing.T) {
+	t.Parallel()
+	f := newFlowSite(t)
+	bare, _ := f.ours()
+	local, remote := f.lab.DB, f.overTCP()
+	f.lab.DB = remote
+	file := f.policy(flowSession)
+	f.want(exitRefused, "apply", "-f", file)
+	f.lab.DB = local
+	p := f.agent()
+	f.lab.DB = remote
+	if out := f.want(exitOK, "plan", "-f", file); !strings.Contains(out, "does the rest") {
+		t.Errorf("plan says %s", out)
+	}
+	f.want(exitOK, "apply", "-f", file)
+	f.settle()
+	f.wantProduction("made by the agent", "everything")
+	if h := f.status(exitOK)["audit"]; h.State != plan.StateActive || h.Report == nil {
+		t.Errorf("status is %+v", h)
+	}
+	// Changed it is too.
+	f.want(exitOK, "apply", "-f", f.policy(strings.Replace(flowSession, "1Gbps", "2Gbps", 1)))
+	f.settle()
+	f.wantProduction("changed by the agent", "everything")
+	// One that has died within its lease is waited for in vain.
+	p.kill()
+	f.want(exitDegraded, "apply", "-f", f.policy(strings.Replace(flowSession, "1Gbps", "3Gbps", 1)), "--timeout", "1s")
+	f.lab.DB = local
+	p = f.agent()
+	f.awaitActive("audit")
+	f.settle()
+	f.wantProduction("made by the next agent", "everything")
+	f.lab.DB = remote
+	f.want(exitOK, "delete", "--all")
+	f.lab.DB = local
+	f.terminate(p)
+	f.wantBare(bare)
+}
+
+// What cannot be copied is said to be blind since it was first so, whatever agent says it.
+func TestE2EAgentSaysSinceWhenAGuestIsBlind(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	p := s.agent()
+	s.apply("  audit: {sources: [{vm: '[ab]'}], destinations: [{vm: audit}]}\n")
+	s.await("the report", func() bool { h := s.status(exitOK)["audit"]; return h.Report != nil && len(h.Report.Blind) == 0 })
+	s.check(s.guests["audit"].Stop(s.ctx))
+	var before *plan.Report
+	s.await("blind guests", func() bool {
+		before = s.status(exitDegraded)["audit"].Report
+		return before != nil && len(before.Blind) == 2
+	})
+	p.kill()
+	if h := s.status(exitDegraded)["audit"]; h.State != plan.StateWaiting {
+		t.Errorf("status is %s", h.State)
+	}
+	p = s.agent()
+	if after := s.status(exitDegraded)["audit"].Report; after == nil || !maps.EqualFunc(after.Blind, before.Blind, time.Time.Equal) {
+		t.Errorf("the report was %+v and is %+v", before, after)
+	}
+	if out := s.want(exitDegraded, "status"); !strings.Contains(out, "agent: on ") || !strings.Contains(out, "vif-a is not copied since ") {
+		t.Errorf("status says %s", out)
+	}
+	s.check(s.guests["audit"].Start(s.ctx))
+	s.awaitActive("audit")
+	s.await("the report", func() bool { h := s.status(exitOK)["audit"]; return h.Report != nil && len(h.Report.Blind) == 0 })
+	s.terminate(p)
+	if out := s.want(exitOK, "status"); !strings.Contains(out, "agent: none") {
+		t.Errorf("status says %s", out)
+	}
+}
+
+// Watched, the status is shown again when it has changed.
+func TestE2EStatusIsWatched(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "audit")
+	out := filepath.Join(s.TempDir(), "out")
+	file, err := os.Create(out)
+	s.check(err)
+	defer file.Close()
+	cmd := exec.CommandContext(s.ctx, "spanctl", "status", "--watch", "--db", s.lab.DB)
+	cmd.Stdout = file
+	s.check(cmd.Start())
+	shows := func(text string) func() bool {
+		return func() bool {
+			shown, err := os.ReadFile(out)
+			s.check(err)
+			return strings.Contains(string(shown), text)
+		}
+	}
+	s.await("the first", shows("No sessions are stored."))
+	s.apply("  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n")
+	s.await("the next", shows("session audit: active"))
+	s.check(cmd.Process.Signal(os.Interrupt))
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("it exits %d", code)
+	}
+}
+
+// Once: the stored sessions are put in force, and what came of it is the exit code.
+func TestE2EAgentOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	s.want(exitOK, "agent", "--once")
+	s.apply("  audit: {sources: [{vm: '[ab]'}], destinations: [{vm: audit}]}\n")
+	s.vsctl("clear", "Bridge", "br0", "mirrors")
+	if out := s.want(exitOK, "agent", "--once"); !strings.Contains(out, "session audit: active") {
+		t.Errorf("it says %s", out)
+	}
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 5)
+	s.check(s.guests["audit"].Stop(s.ctx))
+	s.want(exitDegraded, "agent", "--once")
 }

@@ -67,7 +67,7 @@ change. A mirror that its session would change is refused, with exit code 4.`,
 					_, err := a.preview(ctx, conn, planner)
 					return err
 				}
-				return a.carryOut(ctx, conn, change{planner, "import", func(name string) bool { return slices.Contains(adopted, name) }, noWait})
+				return a.carryOut(ctx, conn, change{planner: planner, verb: "import", concerns: func(name string) bool { return slices.Contains(adopted, name) }, noWait: noWait})
 			})
 		},
 	}

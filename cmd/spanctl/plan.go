@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -54,6 +55,8 @@ also kept in a file, and "apply FILE" does just that, or nothing.`,
 type request struct {
 	sessions map[string]*policy.Session // nil: the stored ones as they are
 	prune    bool
+	// left tells of the plan that was made last that its sessions are left to the host's agent, which alone can do it.
+	left bool
 }
 
 // load reads the request's sessions from files, if there are any.
@@ -84,7 +87,13 @@ func (r *request) planner(ctx context.Context, conn *ovs.Conn) ovs.Planner {
 			}
 		}
 		p := makePlan(ctx, conn, snap, intent)
-		return p, p.Refused(r.names())
+		err := p.Refused(r.names())
+		var refusals plan.Refusals
+		if r.left = errors.As(err, &refusals) && refusals.Host() && snap.Agent.Alive(time.Now()); r.left {
+			p, err = p.Intent(), nil
+			p.Warnings = append(p.Warnings, "the agent "+snap.Agent.String()+" does the rest: rules are made on the host alone")
+		}
+		return p, err
 	}
 }
 

@@ -17,7 +17,8 @@ type view interface {
 	// applied shows what was done; health is nil if nothing was waited for.
 	applied(a *ovs.Applied, health []plan.Health) error
 	sessions(doc *policy.Document) error
-	status(health []plan.Health) error
+	// status shows sessions, and the agent, nil if none lives.
+	status(health []plan.Health, agent *plan.Lease) error
 	// history shows the transactions in the database's file.
 	history(h *ovs.History, file string) error
 	imports(imports []plan.Import) error

@@ -151,6 +151,7 @@ type jsonHealth struct {
 	Places   []jsonPlace  `json:"destinations"`
 	LeftOut  *uint64      `json:"left_out,omitempty"`
 	OverRate *uint64      `json:"over_rate,omitempty"`
+	Report   *plan.Report `json:"agent_report,omitempty"`
 }
 
 // jsonPlace is one destination; what is null or left out is unknown.
@@ -198,7 +199,7 @@ func newJSONHealth(health []plan.Health) []jsonHealth {
 		doc := jsonHealth{
 			jsonSession: newJSONSession(h.Outcome), Missing: h.Missing, Copied: h.Copied,
 			Blind: append([]string{}, h.Blind...), Problems: append([]string{}, h.Problems...), Notes: append([]string{}, h.Notes...), Mirrors: []jsonMirror{}, Places: []jsonPlace{},
-			LeftOut: h.LeftOut, OverRate: h.OverRate,
+			LeftOut: h.LeftOut, OverRate: h.OverRate, Report: h.Report,
 		}
 		for p := range h.Places {
 			doc.Places = append(doc.Places, newJSONPlace(&h.Places[p]))
@@ -216,10 +217,10 @@ func newJSONHealth(health []plan.Health) []jsonHealth {
 	return list
 }
 
-func (v *jsonView) status(health []plan.Health) error {
+func (v *jsonView) status(health []plan.Health, agent *plan.Lease) error {
 	return v.write(struct {
 		FormatVersion int          `json:"format_version"`
-		Agent         string       `json:"agent"`
+		Agent         *plan.Lease  `json:"agent"` // null if none lives
 		Sessions      []jsonHealth `json:"sessions"`
-	}{plan.FormatVersion, "unknown", newJSONHealth(health)})
+	}{plan.FormatVersion, agent, newJSONHealth(health)})
 }

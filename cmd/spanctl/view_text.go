@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"spanctl/ovs"
 	"spanctl/policy"
@@ -262,8 +263,13 @@ func (v *textView) applied(a *ovs.Applied, health []plan.Health) error {
 	return v.flush(&b)
 }
 
-func (v *textView) status(health []plan.Health) error {
+func (v *textView) status(health []plan.Health, agent *plan.Lease) error {
 	var b bytes.Buffer
+	if agent != nil {
+		fmt.Fprintf(&b, "agent: %s\n", agent)
+	} else if len(health) > 0 {
+		b.WriteString("agent: none; since when a port is not copied is unknown\n")
+	}
 	if len(health) == 0 {
 		b.WriteString("No sessions are stored.\n")
 	}
@@ -278,7 +284,7 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 		h := &health[i]
 		o := h.Outcome
 		fmt.Fprintf(b, "session %s: %s", o.Name, h.State)
-		if o.Reason != "" {
+		if o.Reason != "" && h.State == o.State {
 			fmt.Fprintf(b, " (%s)", o.Reason)
 		}
 		b.WriteString("\n")
@@ -308,9 +314,28 @@ func writeHealth(b *bytes.Buffer, health []plan.Health) {
 		for _, note := range h.Notes {
 			fmt.Fprintf(b, "  %s\n", note)
 		}
+		writeReport(b, h)
 		for _, problem := range h.Problems {
 			fmt.Fprintf(b, "  ! %s\n", problem)
 		}
+	}
+}
+
+// writeReport writes what only the agent knows.
+func writeReport(b *bytes.Buffer, h *plan.Health) {
+	if h.Report == nil {
+		return
+	}
+	for _, port := range h.Blind {
+		if since, known := h.Report.Blind[port]; known {
+			fmt.Fprintf(b, "  ! %s is not copied since %s\n", port, since.Format(time.RFC3339))
+		}
+	}
+	if since := h.Report.Still; since != nil {
+		fmt.Fprintf(b, "  ! no copies since %s, while sources send\n", since.Format(time.RFC3339))
+	}
+	if rows := h.Report.Contested; len(rows) > 0 {
+		fmt.Fprintf(b, "  ! somebody else keeps changing back: %s\n", strings.Join(rows, ", "))
 	}
 }
 

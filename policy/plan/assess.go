@@ -49,6 +49,8 @@ type Health struct {
 	// LeftOut are packets that exclude left out, OverRate those that were over
 	// max_rate, since ovs-vswitchd has the rules; nil is unknown, or none was asked for.
 	LeftOut, OverRate *uint64
+	// Report is what a living agent has found out about the session, nil if there is none.
+	Report *Report
 	// Missing tells whether something present and wanted is not copied, or
 	// something is copied that should no longer be.
 	Missing bool
@@ -71,6 +73,9 @@ func Assess(p *Plan, readings *Readings) []Health {
 	list := make([]Health, 0, len(p.Outcomes))
 	for _, o := range p.Outcomes {
 		h := Health{Outcome: o, State: o.State}
+		if r := ParseReport(p.Base.Reports[o.Name]); p.Base.Agent.Alive(p.now) && r.About(p.Base.Intent[o.Name]) {
+			h.Report = r
+		}
 		mirrors := h.find(p.Base, readings.Mirrors)
 		switch o.State {
 		case StateActive:
@@ -90,12 +95,24 @@ func Assess(p *Plan, readings *Readings) []Health {
 		case StateInvalid, StateRefused:
 			h.Missing = !o.unseen || o.astray != ""
 			h.goesOn(p.Base, mirrors)
+			h.agentSees()
 		case StateDisabled, StateExpired:
 			h.stillCopies(mirrors)
 		}
 		list = append(list, h)
 	}
 	return list
+}
+
+// agentSees takes an agent's word for what cannot be seen from here.
+func (h *Health) agentSees() {
+	if r := h.Report; r != nil && slices.ContainsFunc(h.Outcome.Refusals, func(r *Refusal) bool { return r.Host }) && Refusals(h.Outcome.Refusals).Host() {
+		h.State, h.Missing, h.Problems, h.Notes = r.State, r.State == StateDegraded || len(r.Blind) > 0, nil, []string{"as the agent on the host says; its rules cannot be seen from here"}
+		h.Blind = slices.Sorted(maps.Keys(r.Blind))
+		if h.Missing {
+			h.Problems = append(h.Problems, r.Reason)
+		}
+	}
 }
 
 // goesOn says what becomes of what a session copied before it could not be compiled.

@@ -23,7 +23,7 @@ type Desired struct {
 // the time now. Sessions that cannot be compiled keep the rows that they have
 // and hurt no other session; their Outcome says why.
 func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
-	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}, numbers: map[string]int{}}
+	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}, numbers: map[string]int{}, now: now}
 	c.deliveryTo = make([]*delivery, len(c.ports))
 	for _, name := range intent.Names() {
 		c.outcomes = append(c.outcomes, newOutcome(name, intent[name], now))
@@ -69,6 +69,7 @@ func intentRow(name, raw string) Row {
 type compiler struct {
 	*selector
 	snap       *Snapshot
+	now        time.Time
 	outcomes   []*Outcome
 	tunnels    map[string]*tunnel // by all that they are
 	deliveries []*delivery
@@ -131,7 +132,7 @@ func (c *compiler) findTargets() {
 			}
 			o.refuse(&Refusal{
 				Session: o.Name, Field: "destinations", Tier: TierFlow,
-				Problem: fmt.Sprintf("it stands on the rules of tap bridge %s, which are neither seen nor changed over a remote connection", tap.Name), Remedy: "run spanctl on the host",
+				Problem: fmt.Sprintf("it stands on the rules of tap bridge %s, which are neither seen nor changed over a remote connection", tap.Name), Remedy: "run spanctl on the host, or its agent", Host: true,
 			})
 		}
 		o.treatment = treatmentOf(o.Session)

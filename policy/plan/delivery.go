@@ -168,7 +168,7 @@ func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
 	case t.tier == TierFlow && !c.snap.Local:
 		return &Refusal{
 			Session: o.Name, Field: t.field, Tier: TierFlow,
-			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host",
+			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host, or its agent", Host: true,
 		}
 	case t.failsOpen && (len(t.deliveries) > 1 || o.guarded != "" || o.treatment.snaplen > 0 && t.deliveries[0].tunnels()):
 		why := t.why

@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +26,8 @@ type Refusal struct {
 	// Harm tells that the session would harm production: what stands of it is
 	// taken down, where others that are refused keep their rows.
 	Harm bool `json:"harm,omitempty"`
+	// Host tells that it is for want of access to the host alone: an agent there can do it.
+	Host bool `json:"host,omitempty"`
 }
 
 func (r *Refusal) Error() string {
@@ -47,6 +50,11 @@ func (rs Refusals) Error() string {
 		lines[i] = r.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Host reports whether an agent on the host can do what is refused.
+func (rs Refusals) Host() bool {
+	return !slices.ContainsFunc(rs, func(r *Refusal) bool { return !r.Host })
 }
 
 // Is makes Refusals match ErrRefused.

@@ -16,6 +16,8 @@ type Plan struct {
 	Changes  []Change
 	Outcomes []*Outcome
 	Warnings []string
+
+	now time.Time
 }
 
 // Empty reports whether nothing has to be done.
@@ -47,13 +49,20 @@ func (p *Plan) Refused(names []string) error {
 	return refusals
 }
 
+// Intent leaves of a plan what it changes of the stored intent: an agent does the rest.
+func (p *Plan) Intent() *Plan {
+	intent := *p
+	intent.Changes = slices.DeleteFunc(slices.Clone(p.Changes), func(c Change) bool { return c.Table != TableIntent })
+	return &intent
+}
+
 // Make compiles the intent and compares the result with the snapshot.
 func Make(snap *Snapshot, intent Intent, now time.Time) *Plan {
 	desired := Compile(snap, intent, now)
 	changes := postpone(snap, Diff(current(snap, desired.Rows), desired.Rows))
 	explain(changes, intent, desired.Outcomes)
 	changes = Sort(append(changes, follow(snap, changes)...))
-	return &Plan{Base: snap, Changes: changes, Outcomes: desired.Outcomes, Warnings: desired.Warnings}
+	return &Plan{Base: snap, Changes: changes, Outcomes: desired.Outcomes, Warnings: desired.Warnings, now: now}
 }
 
 // current returns the rows of a snapshot that plans may change: the stored

@@ -89,7 +89,7 @@ func (c *compiler) warnings(groups []*group) []string {
 		if o.State != StateActive && o.State != StateWaiting {
 			continue
 		}
-		if !o.Session.Expires.IsZero() {
+		if !o.Session.Expires.IsZero() && !c.snap.Agent.Alive(c.now) {
 			list = append(list, prefix+"expires is enforced by the next apply after "+o.Session.Expires.UTC().Format("2006-01-02T15:04:05Z")+": no agent runs")
 		}
 	}
