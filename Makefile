@@ -31,7 +31,7 @@ demo: deps build ## show the main job on a private Open vSwitch, in about a minu
 	$(BIN) demo
 
 .PHONY: test
-test: deps ## run everything essential (as root; under 15 minutes)
+test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m ./...
 
@@ -49,7 +49,7 @@ oracle: deps ## compare the flow tier with the policy, packet by packet, on a re
 	SPANCTL_ORACLE=$(ORACLE) $(GO) test -run Oracle -count 1 -timeout 60m ./cmd/spanctl
 
 .PHONY: test-ovs35
-test-ovs35: deps ## run the end-to-end tests and the oracle on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
+test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
 	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl
 
 .PHONY: lint
@@ -80,3 +80,7 @@ bench: deps bench-deps ## compare speed and memory with peers in one run, as rat
 .PHONY: bench-deps
 bench-deps: ## install iperf3, if it is not there (Debian, Ubuntu; as root)
 	@command -v iperf3 >/dev/null || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends iperf3; }
+
+.PHONY: examples-deps
+examples-deps: ## install what the examples of automation run, if it is not there: Ansible's core, xmllint (Debian, Ubuntu; as root)
+	@command -v ansible-playbook >/dev/null && command -v xmllint >/dev/null || { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ansible-core libxml2-utils; }

@@ -42,7 +42,9 @@ func (l *Lab) createDB(ctx context.Context) error {
 // back to it by itself, up to 8 s later (its reconnect backoff); VSCtl waits for that.
 func (l *Lab) StartDB(ctx context.Context) error {
 	err := l.startDaemon(&l.ovsdb, "ovsdb-server",
-		l.path("conf.db"), "--remote=punix:"+l.path("db.sock"), "--unixctl="+l.path("ovsdb-server.ctl"))
+		l.path("conf.db"), "--remote=punix:"+l.path("db.sock"), "--unixctl="+l.path("ovsdb-server.ctl"),
+		"--remote=db:Open_vSwitch,Open_vSwitch,manager_options", "--private-key=db:Open_vSwitch,SSL,private_key", // as ovs-ctl starts it
+		"--certificate=db:Open_vSwitch,SSL,certificate", "--ca-cert=db:Open_vSwitch,SSL,ca_cert")
 	if err != nil {
 		return err
 	}
