@@ -20,6 +20,7 @@ type Conn struct {
 	client    client.Client
 	types     map[string]model.Model
 	monitored bool
+	guests    guests
 	log       *slog.Logger
 }
 

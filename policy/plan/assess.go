@@ -72,6 +72,9 @@ func Assess(p *Plan, readings *Readings) []Health {
 	for _, o := range p.Outcomes {
 		h := Health{Outcome: o, State: o.State}
 		mirrors := h.find(p.Base, readings.Mirrors)
+		if o.State == StateActive || o.State == StateWaiting {
+			h.Notes = append(h.Notes, o.notesOfDoubts()...)
+		}
 		switch o.State {
 		case StateActive:
 			h.sources(p, mirrors)

@@ -65,6 +65,12 @@ type Snapshot struct {
 	BadFiles map[string]string
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
+	// Guests are names of libvirt's domains by UUID, those that [Intent.Domains] lists;
+	// libvirt has no domain of a UUID that is not in it.
+	Guests map[string]string
+	// GuestsError says why that is not known of those that are not in Guests, empty if
+	// it is.
+	GuestsError string
 }
 
 // A Route is how a host's packets to an address leave it.
