@@ -205,7 +205,7 @@ func (c *compiler) findSources() {
 		selected := c.choose(o.Name, o.Session)
 		o.doubts = append(o.doubts, selected.doubts...)
 		c.keepInDoubt(o)
-		o.refuseDoubts(selected.left, "what it leaves out would be copied")
+		c.refuseDoubts(o, selected.left, "what it leaves out would be copied")
 		if o.State == StateRefused {
 			continue
 		}
