@@ -23,7 +23,7 @@ build: ## build bin/spanctl
 	$(GO) build -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/spanctl
 
 .PHONY: deps
-deps: ## install Open vSwitch and Suricata, if they are not there (Debian, Ubuntu; as root)
+deps: ## install Open vSwitch, Suricata and libvirtd, if they are not there (Debian, Ubuntu; as root)
 	@.ci/deps
 
 .PHONY: demo

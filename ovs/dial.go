@@ -21,6 +21,7 @@ type Conn struct {
 	client    client.Client
 	types     map[string]model.Model
 	monitored bool
+	guests    guests
 	log       *slog.Logger
 	id        string // tells it from other connections
 }

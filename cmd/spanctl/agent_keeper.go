@@ -108,7 +108,9 @@ func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 // hostMatters reports whether the plan rests on something that OVSDB does not tell of.
 func (k *keeper) hostMatters() bool {
 	base := k.planned.Base
-	return base.Local && (slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() }) || len(plan.StoredIntent(base).Remotes()) > 0)
+	intent := plan.StoredIntent(base)
+	return base.Local && (slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() }) ||
+		len(intent.Remotes())+len(intent.Domains(base)) > 0)
 }
 
 // plan makes plans for the intent as it is stored, unless somebody else is at it.

@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 		"spanctl/policy", "spanctl/policy/plan", "spanctl/ovs/vswitchd", "spanctl/ovs/openflow",
 		"github.com/ovn-kubernetes/libovsdb", "github.com/go-logr/logr", // libovsdb's logger
 		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
+		"github.com/digitalocean/go-libvirt",
 	},
 	"spanctl/ovs/vswitchd": {},
 	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},

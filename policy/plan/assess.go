@@ -77,6 +77,9 @@ func Assess(p *Plan, readings *Readings) []Health {
 			h.Report = r
 		}
 		mirrors := h.find(p.Base, readings.Mirrors)
+		if o.State == StateActive || o.State == StateWaiting {
+			h.Notes = append(h.Notes, o.notesOfDoubts()...)
+		}
 		switch o.State {
 		case StateActive:
 			h.sources(p, mirrors)

@@ -142,6 +142,9 @@ func (c *compiler) findTargets() {
 			if t.port >= 0 {
 				c.isDest[t.port] = true // also if the session is refused
 			}
+			if t.absent != "" && refusal == nil {
+				o.doubts = append(o.doubts, c.doubtsOfDestination(i, &o.Session.Destinations[i])...)
+			}
 			if refusal == nil && slices.Contains(o.targets, t) {
 				refusal = &Refusal{Session: o.Name, Field: fmt.Sprintf("destinations[%d]", i), Problem: "is the same as another of this session's destinations", Remedy: "remove one"}
 			}
@@ -154,6 +157,7 @@ func (c *compiler) findTargets() {
 				present++
 			}
 		}
+		c.keepInDoubt(o)
 		if o.State == StateActive && present == 0 {
 			o.is(StateWaiting, strings.Join(slices.Compact(slices.Clone(o.awaited)), "; "))
 		}
@@ -199,8 +203,14 @@ func (c *compiler) findSources() {
 			continue
 		}
 		o.index = c.portIndex
-		o.selected = c.choose(o.Name, o.Session)
-		o.Notes = o.selected.notes
+		selected := c.choose(o.Name, o.Session)
+		o.doubts = append(o.doubts, selected.doubts...)
+		c.keepInDoubt(o)
+		c.refuseDoubts(o, selected.left, "what it leaves out would be copied")
+		if o.State == StateRefused {
+			continue
+		}
+		o.selected, o.Notes = selected, append(selected.notes, o.notesOfDoubts()...)
 		switch {
 		case o.State == StateWaiting:
 		case len(o.selected.list) == 0:

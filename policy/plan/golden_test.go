@@ -119,7 +119,7 @@ func renderPlan(p *plan.Plan) string {
 
 // readSnapshot reads the lines of a snapshot:
 //
-//	ovs VERSION | filter | local | route ADDRESS [DEVICE[,DEVICE] MTU [FROM [VIA]]] | stored SESSION JSON
+//	ovs VERSION | filter | local | guest UUID NAME | guestserror TEXT | route ADDRESS [DEVICE[,DEVICE] MTU [FROM [VIA]]] | stored SESSION JSON
 //	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [stp] [KEY:=VALUE]...
 //	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [nostp] [ofport=N] [request=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
 //	flow [ours] table=N,priority=N,MATCH ACTIONS
@@ -145,6 +145,13 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 			s.Intent[words[1]] = strings.TrimSpace(strings.SplitN(line, words[1], 2)[1])
 		case "local":
 			s.Local = true
+		case "guest":
+			if s.Guests == nil {
+				s.Guests = map[string]string{}
+			}
+			s.Guests[words[1]] = words[2]
+		case "guestserror":
+			s.GuestsError = strings.Join(words[1:], " ")
 		case "route":
 			if s.Routes == nil {
 				s.Routes = map[netip.Addr]plan.Route{}

@@ -42,6 +42,7 @@ type Outcome struct {
 	Bridge, Destination string
 
 	changed   bool
+	doubts    []doubt // about what it copies, and where to
 	index     *portIndex
 	selected  selection
 	targets   []target
@@ -51,7 +52,7 @@ type Outcome struct {
 	// copies.
 	tap        *tap
 	deliveries []*delivery
-	// unseen tells that it stands on rules that cannot be seen from here.
+	// unseen tells that it stands on rules or names that cannot be seen from here.
 	unseen bool
 	// astray is a destination's port that is not on the bridge whose rules send there.
 	astray string

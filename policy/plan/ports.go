@@ -125,6 +125,11 @@ func (x *portIndex) values(port int32, field string, yield func(string) bool) {
 					return
 				}
 			}
+			for uuid := range iface.domains {
+				if name := x.snap.Guests[uuid]; name != "" && !yield(name) {
+					return
+				}
+			}
 		case fieldMAC:
 			mac, ok := iface.ExternalIDs["attached-mac"]
 			if !ok {

@@ -75,6 +75,12 @@ type Snapshot struct {
 	// Changing is until when another spanctl may be between the steps of a change, zero if
 	// none is: what is inert is then its own.
 	Changing time.Time
+	// Guests are names of libvirt's domains by UUID, those that [Intent.Domains] lists;
+	// libvirt has no domain of a UUID that is not in it.
+	Guests map[string]string
+	// GuestsError says why that is not known of those that are not in Guests, empty if
+	// it is.
+	GuestsError string
 }
 
 // A Route is how a host's packets to an address leave it.

@@ -22,6 +22,8 @@ type selection struct {
 	// port is selected, present and future ones.
 	every []universal
 	notes []string
+	// doubts are about sources, left about except.
+	doubts, left []doubt
 }
 
 // A universal is a selection of all ports of a bridge.
@@ -67,7 +69,7 @@ func (s *selector) choose(name string, session *policy.Session) selection {
 	}
 	s.addTagged(name)
 	for i := range session.Except {
-		s.takeOut(&sel, &session.Except[i])
+		s.takeOut(&sel, fmt.Sprintf("except[%d]", i), &session.Except[i])
 	}
 	slices.Sort(s.touched)
 	for _, port := range s.touched {
@@ -84,10 +86,11 @@ func (s *selector) add(sel *selection, field string, e *policy.Selector) {
 	vlans := s.vlans.of(e.VLANs)
 	bridges := s.bridges(e.Bridge)
 	conds := conditionsOf(e.Interface, e.VM, e.MAC, e.ExternalIDs)
+	chosen := func(port int32) bool { return bridges[s.bridge[port]] && hasRole(e.Role, s.roles[port]) }
 	found := 0
 	var never []string
 	s.each(conds, func(port int32) {
-		if !bridges[s.bridge[port]] || !hasRole(e.Role, s.roles[port]) {
+		if !chosen(port) {
 			return
 		}
 		if s.roles[port] == roleNone || s.isDest[port] {
@@ -109,12 +112,15 @@ func (s *selector) add(sel *selection, field string, e *policy.Selector) {
 			field, strings.Join(never, ", ")))
 	} else if found == 0 {
 		sel.notes = append(sel.notes, field+" selects no port that is present")
+		sel.doubts = append(sel.doubts, s.doubts(field, conds, func(port int32) bool {
+			return chosen(port) && s.roles[port] != roleNone && !s.isDest[port]
+		})...)
 	}
 	if (e.Role != "" && e.Role != policy.RoleAll) || len(conds) > 0 && (len(conds) != 1 || e.Interface != "*") {
 		return
 	}
-	for b, chosen := range bridges {
-		if !chosen {
+	for b, on := range bridges {
+		if !on {
 			continue
 		}
 		if e.Direction != policy.DirectionTo {
@@ -138,13 +144,17 @@ func (s *selector) addTagged(name string) {
 
 // takeOut applies one entry of except. A bridge on which it could take out a
 // port, now or later, is no longer universally selected.
-func (s *selector) takeOut(sel *selection, e *policy.Selector) {
+func (s *selector) takeOut(sel *selection, field string, e *policy.Selector) {
 	vlans := s.vlans.of(e.VLANs)
 	bridges := s.bridges(e.Bridge)
-	s.each(conditionsOf(e.Interface, e.VM, e.MAC, e.ExternalIDs), func(port int32) {
-		if !bridges[s.bridge[port]] || !hasRole(e.Role, s.roles[port]) {
+	conds := conditionsOf(e.Interface, e.VM, e.MAC, e.ExternalIDs)
+	chosen := func(port int32) bool { return bridges[s.bridge[port]] && hasRole(e.Role, s.roles[port]) }
+	found := false
+	s.each(conds, func(port int32) {
+		if !chosen(port) {
 			return
 		}
+		found = true
 		if e.Direction != policy.DirectionTo {
 			s.from[port] = s.vlans.subtract(s.from[port], vlans)
 		}
@@ -152,8 +162,13 @@ func (s *selector) takeOut(sel *selection, e *policy.Selector) {
 			s.to[port] = s.vlans.subtract(s.to[port], vlans)
 		}
 	})
-	for b, chosen := range bridges {
-		if chosen {
+	if !found {
+		sel.left = append(sel.left, s.doubts(field, conds, func(port int32) bool {
+			return chosen(port) && (s.from[port] != nil || s.to[port] != nil)
+		})...)
+	}
+	for b, on := range bridges {
+		if on {
 			sel.every[b] = universal{}
 		}
 	}
