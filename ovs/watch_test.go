@@ -1,6 +1,8 @@
 package ovs_test
 
 import (
+	"context"
+	"crypto/rand"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,61 +14,80 @@ import (
 	"spanctl/policy/plan"
 )
 
-// watch watches a lab with a bridge, a port and a mirror.
-func watchLab(t *testing.T) (*ovstest.Lab, *ovs.Conn, <-chan struct{}) {
+// A watched lab has a bridge, a port and a mirror, and a connection whose Watch has told of these.
+type watched struct {
+	*ovstest.Lab
+	conn    *ovs.Conn
+	changes <-chan struct{}
+	fences  chan string
+}
+
+func watchLab(t *testing.T) *watched {
 	t.Helper()
 	lab := start(t, ovstest.Config{})
 	vsctl(t, lab, "add-port", "br0", "vif1.0", "--", "set", "Interface", "vif1.0", "status:driver_name=veth", "--",
 		"--id=@m", "create", "Mirror", "name=m", "--", "set", "Bridge", "br0", "mirrors=@m")
-	conn := dial(t, lab.DB)
-	changes := conn.Watch(within(t, patience))
-	observe(t, conn)
-	signalled(t, changes) // of the rows that are there
-	return lab, conn, changes
+	w := &watched{Lab: lab, conn: dial(t, lab.DB), fences: make(chan string, 100)}
+	w.changes = w.conn.Watch(within(t, patience))
+	w.conn.AfterWatch(func(ids map[string]string) { w.fences <- ids["fence"] })
+	observe(t, w.conn)
+	w.wantSignal(t, "rows that are there", true)
+	return w
 }
 
-// signalled waits for a signal.
-func signalled(t *testing.T, changes <-chan struct{}) {
+// wantSignal takes the signal of what has been done, or wants none.
+func (w *watched) wantSignal(t *testing.T, what string, want bool) {
 	t.Helper()
-	select {
-	case _, there := <-changes:
-		if !there {
-			t.Fatal("the channel is closed")
+	fence := rand.Text() // a key that is none of ours
+	vsctl(t, w.Lab, "set", "Open_vSwitch", ".", "external_ids:fence="+fence)
+	end := within(t, patience)
+	for seen := ""; seen != fence; {
+		select {
+		case seen = <-w.fences:
+		case <-end.Done():
+			t.Fatalf("%s: no update", what)
 		}
-	case <-within(t, patience).Done():
-		t.Fatal("there is no signal")
+	}
+	select {
+	case <-w.changes:
+		if !want {
+			t.Errorf("%s: there is a signal", what)
+		}
+	default:
+		if want {
+			t.Errorf("%s: there is no signal", what)
+		}
 	}
 }
 
 // What no plan rests on is no reason to make one.
 func TestWatchIgnores(t *testing.T) {
-	lab, conn, changes := watchLab(t)
-	root := observe(t, conn).Root
-	// Each is followed by a change that is heard of, by which all before it has been: then two signals would have come,
-	// unless the first was taken; so the events themselves are counted one at a time.
+	w := watchLab(t)
 	for _, args := range [][]string{
 		{"set", "Interface", "vif1.0", "statistics:rx_packets=7"},
 		{"set", "Mirror", "m", "statistics:tx_packets=7"},
 		{"set", "Interface", "vif1.0", "status:driver_version=9"},
+		{"clear", "Open_vSwitch", ".", "external_ids"},
 		{"set", "Open_vSwitch", ".", "external_ids:system-id=x"},
 		{"set", "Open_vSwitch", ".", "external_ids:spanctl/agent=x"},
 		{"set", "Open_vSwitch", ".", "external_ids:spanctl/report/a=x"},
 		{"set", "Open_vSwitch", ".", "external_ids:spanctl/revision=9"},
 		{"set", "Open_vSwitch", ".", "next_cfg=9", "cur_cfg=9"},
 		{"remove", "Open_vSwitch", ".", "external_ids", "spanctl/agent"},
-		{"clear", "Open_vSwitch", ".", "external_ids"},
 	} {
-		quietUntil(t, conn, changes, strings.Join(args, " "), func() { vsctl(t, lab, args...) })
+		vsctl(t, w.Lab, args...)
+		w.wantSignal(t, strings.Join(args, " "), false)
 	}
-	quietUntil(t, conn, changes, "Report", func() {
-		check(t, conn.Report(within(t, patience), root, map[string]string{plan.KeyAgent: "y", plan.KeyReportPrefix + "a": "z"}, []string{plan.KeyReportPrefix + "b"}))
-	})
-	await(t, conn, "the report", func(s *plan.Snapshot) bool { return s.Reports["a"] == "z" })
+	check(t, w.conn.Report(within(t, patience), observe(t, w.conn).Root, map[string]string{plan.KeyAgent: "y", plan.KeyReportPrefix + "b": "z"}, []string{plan.KeyReportPrefix + "a"}))
+	w.wantSignal(t, "Report", false)
+	if reports := observe(t, w.conn).Reports; len(reports) != 1 || reports["b"] != "z" {
+		t.Errorf("reports are %q", reports)
+	}
 }
 
 // What a plan may rest on is heard of.
 func TestWatchTells(t *testing.T) {
-	lab, _, changes := watchLab(t)
+	w := watchLab(t)
 	for _, args := range [][]string{
 		{"add-port", "br0", "vif2.0"},
 		{"set", "Interface", "vif1.0", "link_state=up"},
@@ -84,32 +105,28 @@ func TestWatchTells(t *testing.T) {
 		{"add-br", "br1"},
 		{"del-br", "br1"},
 	} {
-		vsctl(t, lab, args...)
-		select {
-		case <-changes:
-		case <-within(t, patience).Done():
-			t.Fatalf("%q: there is no signal", args)
-		}
-		for settled := false; !settled; { // one transaction may be told of in several signals
-			settled = len(changes) == 0
-			if !settled {
-				<-changes
-			}
-		}
+		vsctl(t, w.Lab, args...)
+		w.wantSignal(t, strings.Join(args, " "), true)
 	}
 }
 
-// Files that ovs-vswitchd makes when it starts are heard of, others are not.
+// Files that ovs-vswitchd makes when it starts are heard of.
 func TestWatchFiles(t *testing.T) {
-	lab, conn, changes := watchLab(t)
-	check(t, os.WriteFile(filepath.Join(lab.Dir, "other"), nil, 0o600))
-	quietUntil(t, conn, changes, "another file", func() { check(t, os.WriteFile(filepath.Join(lab.Dir, "br0.snoop"), nil, 0o600)) })
-	check(t, os.WriteFile(filepath.Join(lab.Dir, "ovs-vswitchd.pid"), nil, 0o600))
-	signalled(t, changes)
-	socket, err := net.Listen("unix", filepath.Join(lab.Dir, "br0.mgmt"))
+	w := watchLab(t)
+	signalled := func() {
+		t.Helper()
+		select {
+		case <-w.changes:
+		case <-within(t, patience).Done():
+			t.Fatal("there is no signal")
+		}
+	}
+	check(t, os.WriteFile(filepath.Join(w.Dir, "ovs-vswitchd.pid"), nil, 0o600))
+	signalled()
+	socket, err := net.Listen("unix", filepath.Join(w.Dir, "br0.mgmt"))
 	check(t, err)
 	defer socket.Close()
-	signalled(t, changes)
+	signalled()
 }
 
 // wantClosed waits for the end of the channel.
@@ -130,16 +147,16 @@ func wantClosed(t *testing.T, changes <-chan struct{}) {
 
 // The channel ends with the server, with the connection, and with the context.
 func TestWatchEnds(t *testing.T) {
-	lab, conn, changes := watchLab(t)
-	ctx, cancel := contextOf(t)
-	byContext := dial(t, lab.DB).Watch(ctx)
+	w := watchLab(t)
+	ctx, cancel := context.WithCancel(within(t, patience))
+	byContext := dial(t, w.DB).Watch(ctx)
 	cancel()
 	wantClosed(t, byContext)
-	closed := dialOnce(t, lab.DB)
+	closed := dialOnce(t, w.DB)
 	byClose := closed.Watch(within(t, patience))
 	closed.Close()
 	wantClosed(t, byClose)
-	lab.KillDB()
-	wantClosed(t, changes)
-	wantClosed(t, conn.Watch(within(t, patience))) // of a connection that has ended before
+	w.KillDB()
+	wantClosed(t, w.changes)
+	wantClosed(t, w.conn.Watch(within(t, patience))) // of a connection that has ended before
 }
