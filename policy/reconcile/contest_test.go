@@ -118,8 +118,10 @@ func TestNotContested(t *testing.T) {
 		return column(c, "name")
 	}
 	for name, again := range map[string]func() []*plan.Plan{
-		"a source is started anew":      func() []*plan.Plan { return []*plan.Plan{planOf(guests(uuid(), "2"), mirror())} },
-		"a destination is borrowed":     func() []*plan.Plan { return []*plan.Plan{planOf(guests("1", uuid()), because(plan.ReasonBorrow, port))} },
+		"a source is started anew": func() []*plan.Plan { return []*plan.Plan{planOf(guests(uuid(), "2"), mirror())} },
+		"a destination is borrowed": func() []*plan.Plan {
+			return []*plan.Plan{planOf(guests("1", uuid()), because(plan.ReasonBorrow, port))}
+		},
 		"a destination's tags":          func() []*plan.Plan { return []*plan.Plan{planOf(guests("1", uuid()), because(plan.ReasonTags, port))} },
 		"a destination's number":        func() []*plan.Plan { return []*plan.Plan{planOf(guests("1", uuid()), because(plan.ReasonDrift, port))} },
 		"a rule for another number":     func() []*plan.Plan { return []*plan.Plan{planOf(guests("1", "2"), column(rule(), "actions", uuid()))} },
@@ -131,7 +133,9 @@ func TestNotContested(t *testing.T) {
 		"a session changes": func() []*plan.Plan {
 			return []*plan.Plan{planOf(guests("1", "2"), mirror()), planOf(guests("1", "2"), gone(mirror(), plan.ReasonDisabled))}
 		},
-		"by the intent": func() []*plan.Plan { return []*plan.Plan{planOf(guests("1", "2"), because(plan.ReasonChanged, mirror()))} },
+		"by the intent": func() []*plan.Plan {
+			return []*plan.Plan{planOf(guests("1", "2"), because(plan.ReasonChanged, mirror()))}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var c reconcile.Contest
