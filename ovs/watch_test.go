@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"spanctl/ovs"
 	"spanctl/ovs/ovstest"
@@ -159,4 +160,18 @@ func TestWatchEnds(t *testing.T) {
 	w.KillDB()
 	wantClosed(t, w.changes)
 	wantClosed(t, w.conn.Watch(within(t, patience))) // of a connection that has ended before
+}
+
+// A mark of one who is between steps is heeded, unless nobody can be for so long.
+func TestMarks(t *testing.T) {
+	lab := start(t, ovstest.Config{})
+	soon := time.Now().Add(10 * time.Second).UTC()
+	for mark, want := range map[string]time.Time{
+		soon.Format(time.RFC3339Nano) + " another": soon, "2999-01-01T00:00:00Z another": {}, "junk": {}, "": {},
+	} {
+		vsctl(t, lab, "set", "Open_vSwitch", ".", "external_ids:"+plan.KeyChanging+`="`+mark+`"`)
+		if got := look(t, lab).Changing; !got.Equal(want) {
+			t.Errorf("by mark %q another is between steps until %s, want %s", mark, got, want)
+		}
+	}
 }

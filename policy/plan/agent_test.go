@@ -20,6 +20,10 @@ func TestLease(t *testing.T) {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
 	var none *plan.Lease
+	far := plan.Lease{Until: noon.Add(24 * time.Hour)} // by a clock that was wrong
+	if far.Alive(noon) || !far.Alive(far.Until.Add(-time.Minute)) {
+		t.Error("a lease of a day keeps everybody waiting")
+	}
 	if !got.Alive(noon) || got.Alive(got.Until) || got.Alive(noon.Add(time.Hour)) || none.Alive(noon) {
 		t.Error("an agent lives until its lease ends")
 	}
