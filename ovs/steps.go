@@ -30,11 +30,12 @@ const stepsTake = 5 * time.Second
 // mark says in the database who is between steps, and until when at the latest.
 func (c *Conn) mark(until time.Time) string { return until.UTC().Format(time.RFC3339Nano) + " " + c.id }
 
-// changing is until when another connection may be between steps, by its mark.
+// changing is until when another connection may be between steps, by its mark. One that ends much later than steps take
+// is by a clock that was wrong: nobody waits for it.
 func (c *Conn) changing(mark string) time.Time {
 	until, id, _ := strings.Cut(mark, " ")
 	t, err := time.Parse(time.RFC3339Nano, until)
-	if err != nil || id == c.id {
+	if err != nil || id == c.id || time.Until(t) > 12*stepsTake {
 		return time.Time{}
 	}
 	return t

@@ -21,7 +21,23 @@ import (
 // changes. It is closed when the connection has ended, or ctx. To be called once, before the first Observe.
 func (c *Conn) Watch(ctx context.Context) <-chan struct{} {
 	w := &watch{changes: make(chan struct{}, 1)}
-	c.client.Cache().AddEventHandler(&cache.EventHandlerFuncs{
+	ctx, cancel := context.WithCancel(ctx)
+	// The library tells of the end only whoever listens at that moment: nothing else is done here.
+	ended := c.client.DisconnectNotify()
+	go func() {
+		defer cancel()
+		select {
+		case <-ctx.Done():
+		case <-ended:
+		}
+		w.end()
+	}()
+	rows := c.client.Cache()
+	if rows == nil { // it goes with the connection
+		cancel()
+		return w.changes
+	}
+	rows.AddEventHandler(&cache.EventHandlerFuncs{
 		AddFunc:    func(string, model.Model) { w.changed() },
 		DeleteFunc: func(string, model.Model) { w.changed() },
 		UpdateFunc: func(table string, before, after model.Model) {
@@ -30,25 +46,7 @@ func (c *Conn) Watch(ctx context.Context) <-chan struct{} {
 			}
 		},
 	})
-	files := c.watchFiles(ctx)
-	ended := c.client.DisconnectNotify()
-	go func() {
-		defer w.end()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ended:
-				return
-			case _, there := <-files:
-				if !there {
-					files = nil
-					continue
-				}
-				w.changed()
-			}
-		}
-	}()
+	c.watchFiles(ctx, w.changed)
 	return w.changes
 }
 
@@ -78,26 +76,24 @@ func (w *watch) end() {
 	close(w.changes)
 }
 
-// watchFiles tells of the pid file and the bridges' sockets of ovs-vswitchd, which it makes when it starts; nil if they
-// cannot be watched: then rules that are gone are seen when next somebody looks.
-func (c *Conn) watchFiles(ctx context.Context) <-chan struct{} {
+// watchFiles tells, until ctx ends, of the pid file and the bridges' sockets of ovs-vswitchd, which it makes when it starts.
+// If they cannot be watched rules that are gone are seen when next somebody looks.
+func (c *Conn) watchFiles(ctx context.Context, changed func()) {
 	if !c.local() {
-		return nil
+		return
 	}
 	watcher, err := fsnotify.NewWatcher()
-	if err == nil {
-		for _, dir := range c.runDirs() {
-			err = watcher.Add(dir)
+	if err != nil {
+		c.unwatched(ctx, err)
+		return
+	}
+	for _, dir := range c.runDirs() {
+		if err := watcher.Add(dir); err != nil {
+			c.unwatched(ctx, err)
 		}
 	}
-	if err != nil {
-		c.log.WarnContext(ctx, "restarts of ovs-vswitchd are seen later: its files cannot be watched", "error", err)
-		return nil
-	}
-	seen := make(chan struct{})
 	go func() {
 		defer watcher.Close()
-		defer close(seen)
 		for {
 			select {
 			case <-ctx.Done():
@@ -106,23 +102,22 @@ func (c *Conn) watchFiles(ctx context.Context) <-chan struct{} {
 				if !there {
 					return
 				}
+				changed() // events may be lost
 			case event, there := <-watcher.Events:
 				if !there {
 					return
 				}
 				name := filepath.Base(event.Name)
-				if !event.Has(fsnotify.Create) || name != "ovs-vswitchd.pid" && !strings.HasSuffix(name, ".mgmt") {
-					continue
-				}
-				select {
-				case seen <- struct{}{}:
-				case <-ctx.Done():
-					return
+				if event.Has(fsnotify.Create) && (name == "ovs-vswitchd.pid" || strings.HasSuffix(name, ".mgmt")) {
+					changed()
 				}
 			}
 		}
 	}()
-	return seen
+}
+
+func (c *Conn) unwatched(ctx context.Context, err error) {
+	c.log.WarnContext(ctx, "restarts of ovs-vswitchd are seen later: its files cannot be watched", "error", err)
 }
 
 // matters reports whether a plan may rest on what has changed of a row: of an Interface's status it reads a few keys, and in the
@@ -140,7 +135,10 @@ func matters(table string, before, after model.Model) bool {
 		return !reflect.DeepEqual(a, b)
 	case vswitchd.OpenvSwitchTable:
 		a, b := *widen[vswitchd.OpenvSwitch](before), *widen[vswitchd.OpenvSwitch](after)
-		a.ExternalIDs, b.ExternalIDs = read(a.ExternalIDs), read(b.ExternalIDs)
+		if !maps.Equal(read(a.ExternalIDs), read(b.ExternalIDs)) { // no map is an empty one
+			return true
+		}
+		a.ExternalIDs, b.ExternalIDs = nil, nil
 		return !reflect.DeepEqual(a, b)
 	}
 	return true

@@ -36,8 +36,13 @@ func ParseLease(text string) *Lease {
 	return &l
 }
 
+// leaseMost is how far ahead a lease may end: of one that ends later the clock was wrong, and nobody need stand by so long.
+const leaseMost = 2 * time.Minute
+
 // Alive reports whether the agent is known to live. The clocks of the two hosts should agree.
-func (l *Lease) Alive(now time.Time) bool { return l != nil && now.Before(l.Until) }
+func (l *Lease) Alive(now time.Time) bool {
+	return l != nil && now.Before(l.Until) && !l.Until.After(now.Add(leaseMost))
+}
 
 func (l *Lease) String() string { return fmt.Sprintf("on %s (pid %d)", l.Host, l.PID) }
 

@@ -1,8 +1,6 @@
 package plan
 
-import (
-	"slices"
-)
+import "slices"
 
 // Without is the plan without the changes that held reports, and without all others that belong together with them: those
 // for the same sessions.
@@ -37,19 +35,25 @@ func (p *Plan) Without(held func(*Change) bool) *Plan {
 	return &without
 }
 
-// NewPorts are the UUIDs of ports that the row did not refer to before the change: those that are there.
+// NewPorts are the UUIDs of others' ports that are there and that the row did not refer to before the change. A port
+// itself is one.
 func (c *Change) NewPorts(base *Snapshot) []string {
 	var uuids []string
+	add := func(name string) {
+		if _, port := base.portAnywhere(name); port != nil && !port.Managed() {
+			uuids = append(uuids, port.UUID)
+		}
+	}
 	for _, column := range []string{colSelectSrc, colSelectDst, colOutputPort} {
 		delta := c.Columns[column]
 		for _, name := range delta.New {
-			if _, port := base.portAnywhere(name); port != nil && !slices.Contains(delta.Old, name) {
-				uuids = append(uuids, port.UUID)
+			if !slices.Contains(delta.Old, name) {
+				add(name)
 			}
 		}
 	}
-	if _, port := base.portAnywhere(c.Name); c.Table == TablePort && port != nil {
-		uuids = append(uuids, port.UUID)
+	if c.Table == TablePort {
+		add(c.Name)
 	}
 	slices.Sort(uuids)
 	return slices.Compact(uuids)

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +27,9 @@ type Contest struct {
 
 // A bout is about one row.
 type bout struct {
-	name     string // for people
+	table    plan.Table
+	bridge   string
+	name     string
 	sessions []string
 	times    int
 	last     time.Time // when it was put back last
@@ -39,39 +42,40 @@ func (b *bout) hold() time.Duration {
 	return min(contestLast, contestFirst<<min(b.times-contestAfter, 30))
 }
 
+// over reports whether nothing has changed for so long that the next change is the first.
+func (b *bout) over(now time.Time) bool { return now.Sub(b.last) > b.hold()+contestOver }
+
 // Record remembers the changes of a plan that was carried out at that time.
 func (c *Contest) Record(p *plan.Plan, now time.Time) {
+	maps.DeleteFunc(c.rows, func(_ string, b *bout) bool {
+		return b.over(now) || slices.ContainsFunc(p.Changes, func(own plan.Change) bool {
+			return !putsBack(&own) && own.Reason != plan.ReasonOrphan && own.Table == b.table && own.Bridge == b.bridge && own.Name == b.name
+		})
+	})
 	for i := range p.Changes {
 		change := &p.Changes[i]
-		key, contestable := contestKey(p.Base, change)
-		if !contestable {
-			delete(c.rows, key) // it is we who changed it
+		if !putsBack(change) || makes(p, change.Bridge) {
 			continue
 		}
 		if c.rows == nil {
 			c.rows = map[string]*bout{}
 		}
+		key := contestKey(p.Base, change)
 		b := c.rows[key]
 		if b == nil {
-			b = &bout{name: string(change.Table) + " " + change.Name}
+			b = &bout{table: change.Table, bridge: change.Bridge, name: change.Name}
 			c.rows[key] = b
 		}
 		b.times++
 		b.last, b.sessions = now, change.Sessions
-	}
-	for key, b := range c.rows {
-		if now.Sub(b.last) > b.hold()+contestOver {
-			delete(c.rows, key)
-		}
 	}
 }
 
 // Holds reports whether a change that the plan has now is to be left for a while.
 func (c *Contest) Holds(p *plan.Plan, now time.Time) func(*plan.Change) bool {
 	return func(change *plan.Change) bool {
-		key, contestable := contestKey(p.Base, change)
-		b := c.rows[key]
-		return contestable && b != nil && now.Sub(b.last) < b.hold()
+		b := c.rows[contestKey(p.Base, change)]
+		return b != nil && putsBack(change) && now.Sub(b.last) < b.hold()
 	}
 }
 
@@ -79,15 +83,14 @@ func (c *Contest) Holds(p *plan.Plan, now time.Time) func(*plan.Change) bool {
 func (c *Contest) Rows(now time.Time) (rows map[string][]string, next time.Time) {
 	rows = map[string][]string{}
 	for _, b := range c.rows {
-		since := now.Sub(b.last)
-		if b.hold() == 0 || since > b.hold()+contestOver {
+		if b.hold() == 0 || b.over(now) {
 			continue
 		}
 		for _, session := range b.sessions {
-			rows[session] = append(rows[session], b.name)
+			rows[session] = append(rows[session], string(b.table)+" "+b.name)
 		}
-		if due := b.last.Add(b.hold()); due.After(now) && (next.IsZero() || due.Before(next)) {
-			next = due
+		if due := b.last.Add(b.hold()); due.After(now) {
+			next = Sooner(next, due)
 		}
 	}
 	for session := range rows {
@@ -97,19 +100,29 @@ func (c *Contest) Rows(now time.Time) (rows map[string][]string, next time.Time)
 	return rows, next
 }
 
-// contestKey tells a row from others, and whether the change puts it back as it was. Ports that come and go are other
-// rows each time, and so are the rules of another ovs-vswitchd.
-func contestKey(base *plan.Snapshot, c *plan.Change) (key string, contestable bool) {
-	parts := []string{string(c.Table), c.Bridge, c.Name}
+// putsBack reports whether the change makes a row as it was before somebody else changed or deleted it.
+func putsBack(c *plan.Change) bool {
 	switch c.Reason {
-	case plan.ReasonMissing, plan.ReasonDrift, plan.ReasonPorts, plan.ReasonBorrow:
-		contestable = c.Action != plan.Delete || c.Table == plan.TableFlow
+	case plan.ReasonMissing, plan.ReasonDrift, plan.ReasonPorts, plan.ReasonBorrow, plan.ReasonTags:
+		return c.Action != plan.Delete || c.Table == plan.TableFlow
 	}
+	return false
+}
+
+// makes reports whether the plan makes the bridge: what is on it then is new.
+func makes(p *plan.Plan, bridge string) bool {
+	return slices.ContainsFunc(p.Changes, func(c plan.Change) bool {
+		return c.Action == plan.Create && c.Table == plan.TableBridge && c.Name == bridge
+	})
+}
+
+// contestKey tells what is put back from others. For guests that were started anew a row is another one, and so is a
+// rule that sends to another port, and what another ovs-vswitchd has.
+func contestKey(base *plan.Snapshot, c *plan.Change) string {
+	parts := append([]string{string(c.Table), c.Bridge, c.Name}, c.NewPorts(base)...)
 	if c.Table == plan.TableFlow || c.Table == plan.TableMeter {
 		parts = append(parts, base.Daemon)
+		parts = append(parts, c.Columns["actions"].New...)
 	}
-	if c.Table == plan.TableMirror || c.Reason == plan.ReasonBorrow {
-		parts = append(parts, c.NewPorts(base)...)
-	}
-	return strings.Join(parts, "\x00"), contestable
+	return strings.Join(parts, "\x00")
 }

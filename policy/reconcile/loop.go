@@ -80,7 +80,17 @@ func (l *Loop) serve(ctx context.Context, host Host) error {
 		case err != nil:
 			l.pause(ctx, l.failed(err))
 			cause = Cause{Changed: cause.Changed}
-			continue // what has changed meanwhile is seen by that
+			select {
+			case _, there := <-host.Changes():
+				if !there {
+					return ErrGone
+				}
+				if cause.Changed.IsZero() {
+					cause.Changed = time.Now()
+				}
+			default:
+			}
+			continue
 		}
 		l.failures = 0
 		wait := l.Check

@@ -13,8 +13,9 @@ const stillAfter = 3
 // A Track remembers over passes what no single moment shows: since when a guest is blind, and that counters stand still. The
 // zero value remembers nothing.
 type Track struct {
-	blind map[string]map[string]time.Time // by session and port
-	still map[string]*stillness
+	intent map[string]string               // the digest of the text that the rest is about, by session
+	blind  map[string]map[string]time.Time // by session and port
+	still  map[string]*stillness
 }
 
 type stillness struct {
@@ -28,16 +29,16 @@ type stillness struct {
 func (t *Track) Recall(snap *plan.Snapshot) {
 	for name, text := range snap.Reports {
 		if r := plan.ParseReport(text); r.About(snap.Intent[name]) && t.blind[name] == nil {
-			t.setBlind(name, r.Blind)
+			t.setBlind(name, r.Intent, r.Blind)
 		}
 	}
 }
 
-func (t *Track) setBlind(session string, since map[string]time.Time) {
+func (t *Track) setBlind(session, intent string, since map[string]time.Time) {
 	if t.blind == nil {
-		t.blind = map[string]map[string]time.Time{}
+		t.intent, t.blind = map[string]string{}, map[string]map[string]time.Time{}
 	}
-	t.blind[session] = since
+	t.intent[session], t.blind[session] = intent, since
 }
 
 // Sent tells of a reading: how many packets the sources of a session have sent and got, as far as they were asked, and how many
@@ -66,6 +67,13 @@ func (t *Track) Reports(p *plan.Plan, health []plan.Health, contested map[string
 	for i := range health {
 		h := &health[i]
 		name := h.Outcome.Name
+		intent := plan.Digest(p.Base.Intent[name])
+		if t.intent[name] != intent {
+			delete(t.blind, name)
+		}
+		if t.intent[name] != "" && t.intent[name] != intent || h.State != plan.StateActive || !h.Outcome.Whole() {
+			delete(t.still, name)
+		}
 		since := map[string]time.Time{}
 		for _, port := range h.Blind {
 			since[port] = now
@@ -73,8 +81,8 @@ func (t *Track) Reports(p *plan.Plan, health []plan.Health, contested map[string
 				since[port] = before
 			}
 		}
-		t.setBlind(name, since)
-		r := &plan.Report{Intent: plan.Digest(p.Base.Intent[name]), State: h.State, Blind: since, Contested: contested[name]}
+		t.setBlind(name, intent, since)
+		r := &plan.Report{Intent: intent, State: h.State, Blind: since, Contested: contested[name]}
 		if h.State != plan.StateActive {
 			r.Reason = h.Outcome.Reason
 			if len(h.Problems) > 0 {
@@ -89,6 +97,7 @@ func (t *Track) Reports(p *plan.Plan, health []plan.Health, contested map[string
 	}
 	for name := range t.blind {
 		if reports[name] == nil {
+			delete(t.intent, name)
 			delete(t.blind, name)
 			delete(t.still, name)
 		}
