@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 // testsMay are what tests may import beside that.
 var testsMay = []string{
 	"spanctl/ovs/ovstest", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema", "golang.org/x/sys",
-	"github.com/gopacket/gopacket", "golang.org/x/tools/txtar", "pgregory.net/rapid", "github.com/goccy/go-yaml", "github.com/spf13/pflag", "github.com/prometheus/client_model",
+	"github.com/gopacket/gopacket", "golang.org/x/tools/txtar", "pgregory.net/rapid", "github.com/goccy/go-yaml", "github.com/spf13/pflag", "github.com/prometheus/client_model", "github.com/prometheus/common",
 }
 
 // topLevel is what the module's root may hold beside dotfiles and what git
