@@ -137,9 +137,14 @@ func (g *agent) run(cmd *cobra.Command) error {
 
 // loop is the loop with the settings as they are.
 func (g *agent) loop() *reconcile.Loop {
+	check := g.settings.GetDuration(keyCheck)
+	if watchdog, err := daemon.SdWatchdogEnabled(false); err == nil && watchdog > 0 {
+		check = min(check, watchdog/2) // sd_watchdog_enabled(3)
+	}
+	g.state.expects(check, g.settings.GetDuration("timeout"))
 	return &reconcile.Loop{
 		Connect: g.connect, Failed: g.failed, First: 20 * time.Millisecond, Last: 2 * time.Second,
-		Quiet: g.settings.GetDuration(keyQuiet), Most: g.settings.GetDuration(keyAtMost), Check: g.settings.GetDuration(keyCheck),
+		Quiet: g.settings.GetDuration(keyQuiet), Most: g.settings.GetDuration(keyAtMost), Check: check,
 	}
 }
 
@@ -156,6 +161,7 @@ func (g *agent) reload(cmd *cobra.Command) {
 
 // failed says what went wrong, once for each thing.
 func (g *agent) failed(err error, again time.Duration) {
+	g.state.failed()
 	level := slog.LevelWarn
 	if text := err.Error(); text == g.complaint {
 		level = slog.LevelDebug

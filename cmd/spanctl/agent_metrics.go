@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,12 @@ import (
 
 // states are those that a session can be in, each a label's value.
 var states = []plan.State{plan.StateActive, plan.StateWaiting, plan.StateDegraded, plan.StateDisabled, plan.StateExpired, plan.StateInvalid, plan.StateRefused}
+
+// What can fail, each a label's value.
+const (
+	failedConnection = "connection"
+	failedPass       = "pass"
+)
 
 // metrics are what /metrics tells. docs/reference/metrics.md lists them, held to this by a test.
 type metrics struct {
@@ -35,6 +42,9 @@ func newMetrics(s *state) *metrics {
 		changes:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "spanctl_changes_total", Help: "Rows and rules that the agent has made, changed or removed, by reason."}, []string{"reason"}),
 		failures:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "spanctl_failures_total", Help: "What has failed and is tried again: a connection or a pass."}, []string{"what"}),
 	}
+	for _, what := range []string{failedConnection, failedPass} {
+		m.failures.WithLabelValues(what) // a counter that begins at 1 has no rate
+	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.passes, m.inForce, m.transactions, m.changes, m.failures, &gauges{s},
@@ -52,6 +62,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	descInfo      = describe("build_info", "The agent's version.", "version")
 	descConnected = describe("connected", "Whether the database is connected.")
+	descReady     = describe("ready", "Whether a pass on this connection has put the sessions in force, as /readyz says.")
 	descStandby   = describe("standby", "Whether another agent keeps the sessions in force.")
 	descState     = describe("session_state", "The state that a session is in is 1, the others are 0.", "session", "state")
 	descWanted    = describe("session_sources", "Ports that are present and wanted.", "session")
@@ -68,7 +79,7 @@ var (
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descInfo, descConnected, descStandby, descState, descWanted, descCopied, descBlind, descStill, descContested, descPackets, descBytes, descDropped, descTooLarge,
+		descInfo, descConnected, descReady, descStandby, descState, descWanted, descCopied, descBlind, descStill, descContested, descPackets, descBytes, descDropped, descTooLarge,
 	} {
 		ch <- d
 	}
@@ -84,6 +95,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	now := g.state.now()
 	put(descInfo, prometheus.GaugeValue, 1, version)
 	put(descConnected, prometheus.GaugeValue, truth[now.connected])
+	put(descReady, prometheus.GaugeValue, truth[now.ready])
 	put(descStandby, prometheus.GaugeValue, truth[now.standby])
 	mirrors := map[[2]string]bool{} // sessions may share one
 	for i := range now.health {
@@ -104,11 +116,16 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			put(descPackets, prometheus.CounterValue, float64(mirror.Counters.Packets), mirror.Bridge, mirror.Name)
 			put(descBytes, prometheus.CounterValue, float64(mirror.Counters.Bytes), mirror.Bridge, mirror.Name)
 		}
+		places := map[string]int{}
 		for p := range h.Places {
 			place := &h.Places[p]
+			destination := place.Name
+			if places[place.Name]++; places[place.Name] > 1 { // tunnels may be called alike, series may not
+				destination += fmt.Sprintf(" (%d)", places[place.Name])
+			}
 			if place.Losses != nil {
-				put(descDropped, prometheus.CounterValue, float64(place.Losses.Dropped), name, place.Name)
-				put(descTooLarge, prometheus.CounterValue, float64(place.Losses.TooLarge), name, place.Name)
+				put(descDropped, prometheus.CounterValue, float64(place.Losses.Dropped), name, destination)
+				put(descTooLarge, prometheus.CounterValue, float64(place.Losses.TooLarge), name, destination)
 			}
 		}
 		r := now.reports[name]

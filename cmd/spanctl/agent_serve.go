@@ -22,11 +22,12 @@ func (g *agent) serve() (end func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: --%s %s: %w", errUsage, keyListen, address, err)
 	}
-	g.log.Info("serves /metrics, /healthz and /readyz", "address", listener.Addr())
+	log := g.log // a SIGHUP makes another
+	log.Info("serves /metrics, /healthz and /readyz", "address", listener.Addr())
 	server := &http.Server{Handler: g.handler(), ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			g.log.Error("metrics are no longer served", "error", err)
+			log.Error("metrics are no longer served", "error", err)
 		}
 	}()
 	return func() {
@@ -37,7 +38,6 @@ func (g *agent) serve() (end func(), err error) {
 }
 
 func (g *agent) handler() http.Handler {
-	limit := 3 * (g.settings.GetDuration(keyCheck) + g.settings.GetDuration("timeout"))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.state.metrics.registry, promhttp.HandlerOpts{}))
 	answer := func(w http.ResponseWriter, problem string) {
@@ -50,8 +50,8 @@ func (g *agent) handler() http.Handler {
 		_, _ = io.WriteString(w, "ok\n")
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		problem, since := "", time.Since(g.state.now().last)
-		if since > limit {
+		now, problem := g.state.now(), ""
+		if since := time.Since(now.last); since > now.patience {
 			problem = fmt.Sprintf("nothing was done for %s", since.Round(time.Second))
 		}
 		answer(w, problem)

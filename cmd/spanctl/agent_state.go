@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"spanctl/policy/plan"
-	"spanctl/policy/reconcile"
 )
 
 // A state is what the agent tells of itself, by metrics and to those who ask whether it is well. It may be used by several
@@ -22,17 +20,17 @@ type state struct {
 
 // known is what a state holds.
 type known struct {
-	last      time.Time // when a pass or a try to connect began
+	last      time.Time     // when a pass or a try to connect began, at first when the agent did
+	patience  time.Duration // how long after that it is taken to be well
 	connected bool
 	ready     bool // a pass has found everything put in force
 	standby   bool
-	base      *plan.Snapshot
 	health    []plan.Health
 	reports   map[string]*plan.Report
 }
 
 func newState() *state {
-	s := &state{}
+	s := &state{known: known{last: time.Now(), patience: time.Minute}}
 	s.metrics = newMetrics(s)
 	return s
 }
@@ -61,18 +59,24 @@ func (s *state) connected() { s.set(func(k *known) { k.connected = true }) }
 func (s *state) disconnected() { s.set(func(k *known) { k.connected, k.ready = false, false }) }
 
 func (s *state) standsBy() {
-	s.set(func(k *known) { k.standby, k.ready, k.base, k.health, k.reports = true, true, nil, nil, nil })
+	s.set(func(k *known) { k.standby, k.ready, k.health, k.reports = true, true, nil, nil })
+}
+
+// expects says how often the agent does something, as its settings are.
+func (s *state) expects(check, timeout time.Duration) {
+	s.set(func(k *known) { k.patience = 3 * (check + timeout) })
 }
 
 // passed tells of a pass.
-func (s *state) passed(d time.Duration, err error) {
-	s.metrics.passes.Observe(d.Seconds())
-	switch {
-	case errors.Is(err, reconcile.ErrGone):
-		s.metrics.failures.WithLabelValues("connection").Inc()
-	case err != nil:
-		s.metrics.failures.WithLabelValues("pass").Inc()
+func (s *state) passed(d time.Duration, _ error) { s.metrics.passes.Observe(d.Seconds()) }
+
+// failed tells of what is tried again: a pass, or the connection if there is none now.
+func (s *state) failed() {
+	what := failedPass
+	if !s.now().connected {
+		what = failedConnection
 	}
+	s.metrics.failures.WithLabelValues(what).Inc()
 }
 
 // committed tells of a transaction, changed of rows and rules in it, inForce of how long it took from the event until
@@ -86,8 +90,8 @@ func (s *state) changed(reason string, n int) {
 func (s *state) inForce(d time.Duration) { s.metrics.inForce.Observe(d.Seconds()) }
 
 // know tells what a pass has found.
-func (s *state) know(p *plan.Plan, health []plan.Health, reports map[string]*plan.Report) {
+func (s *state) know(_ *plan.Plan, health []plan.Health, reports map[string]*plan.Report) {
 	s.set(func(k *known) {
-		k.ready, k.standby, k.base, k.health, k.reports = true, false, p.Base, health, maps.Clone(reports)
+		k.ready, k.standby, k.health, k.reports = true, false, health, maps.Clone(reports)
 	})
 }

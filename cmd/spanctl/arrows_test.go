@@ -35,14 +35,14 @@ var arrows = map[string][]string{
 	},
 	"spanctl/cmd/spanctl": {
 		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
-		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd",
+		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal",
 	},
 }
 
 // testsMay are what tests may import beside that.
 var testsMay = []string{
 	"spanctl/ovs/ovstest", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/santhosh-tekuri/jsonschema", "golang.org/x/sys",
-	"github.com/gopacket/gopacket", "golang.org/x/tools/txtar", "pgregory.net/rapid", "github.com/goccy/go-yaml", "github.com/spf13/pflag",
+	"github.com/gopacket/gopacket", "golang.org/x/tools/txtar", "pgregory.net/rapid", "github.com/goccy/go-yaml", "github.com/spf13/pflag", "github.com/prometheus/client_model", "github.com/prometheus/common",
 }
 
 // topLevel is what the module's root may hold beside dotfiles and what git

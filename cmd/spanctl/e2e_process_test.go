@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -16,8 +18,26 @@ import (
 type process struct {
 	args []string
 	cmd  *exec.Cmd
-	said bytes.Buffer
+	said transcript
 	done chan struct{} // closed when it has ended
+}
+
+// A transcript is what a process has said so far; it may be read while the process goes on.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // start starts spanctl on a remote. It ends with the test.
@@ -29,8 +49,21 @@ func (s *site) start(remote string, args ...string) *process {
 // startWith starts spanctl with more in its environment.
 func (s *site) startWith(environ []string, remote string, args ...string) *process {
 	s.Helper()
-	p := &process{args: args, done: make(chan struct{})}
-	p.cmd = exec.CommandContext(s.ctx, "spanctl", append(args, "--db", remote)...)   // in PATH, by TestMain
+	return s.startCommand(exec.CommandContext(s.ctx, "spanctl", append(args, "--db", remote)...), environ, args) // in PATH, by TestMain
+}
+
+// startIn starts spanctl in a mount namespace of its own, which the shell's commands prepare.
+func (s *site) startIn(prepare string, environ []string, remote string, args ...string) *process {
+	s.Helper()
+	shell := append([]string{"-c", prepare + ` && exec spanctl "$@"`, "sh"}, append(args, "--db", remote)...)
+	cmd := exec.CommandContext(s.ctx, "sh", shell...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return s.startCommand(cmd, environ, args)
+}
+
+func (s *site) startCommand(cmd *exec.Cmd, environ, args []string) *process {
+	s.Helper()
+	p := &process{args: args, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), environ...) // or it ends a second late, with -race
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	s.check(p.cmd.Start())

@@ -37,7 +37,7 @@ type app struct {
 
 // globals are the flags that every command has, and the keys of the
 // configuration file.
-var globals = []string{"db", "output", "log-level", "timeout", "ca-cert", "certificate", "private-key"}
+var globals = []string{"db", "output", "log-level", "log-format", "timeout", "ca-cert", "certificate", "private-key"}
 
 func rootCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -61,6 +61,7 @@ SPANCTL_LOG_LEVEL, ...), then from ` + defaultConfig + ` or --config.
 	flags.String("db", ovs.DefaultRemote(), "OVSDB remote: unix:FILE, tcp:HOST:PORT or ssl:HOST:PORT")
 	flags.StringP("output", "o", outputText, "output format: text or json")
 	flags.String("log-level", "warn", "debug, info, warn or error; logs go to stderr")
+	flags.String("log-format", "", "text, json or journald, which is the journal of systemd (default that of the output)")
 	flags.Duration("timeout", 10*time.Second, "how long the whole command may take")
 	flags.StringP("ca-cert", "C", "", "CA certificate of the server, for ssl:")
 	flags.StringP("certificate", "c", "", "own certificate, for ssl:")
@@ -134,13 +135,12 @@ func (a *app) configure(cmd *cobra.Command) error {
 	if err := level.UnmarshalText([]byte(v.GetString("log-level"))); err != nil {
 		return fmt.Errorf("%w: log level %q; write debug, info, warn or error", errUsage, v.GetString("log-level"))
 	}
-	options := &slog.HandlerOptions{Level: level}
-	if a.output() == outputJSON {
-		a.log = slog.New(slog.NewJSONHandler(a.stderr, options))
-	} else {
-		a.log = slog.New(slog.NewTextHandler(a.stderr, options))
+	format := v.GetString("log-format")
+	if format == "" {
+		format = v.GetString("output") // whose names are those of log formats
 	}
-	return nil
+	a.log, err = newLog(format, level, a.stderr)
+	return err
 }
 
 func (a *app) output() string {
