@@ -6,10 +6,35 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 
 	"spanctl/ovs/vswitchd"
+	"spanctl/policy/plan"
 )
 
-// Report stores keys of an agent in Open_vSwitch.external_ids, and removes others: leases and reports, which no plan
-// rests on. ovs-vswitchd does not look at them.
+// Lease puts an agent's lease in the place of the one that was there, both as texts and empty for none. It is ErrConflict
+// if another one is there by now.
+func (c *Conn) Lease(ctx context.Context, root, before, lease string) error {
+	b := &builder{}
+	var mutations []ovsdb.Mutation
+	pair := func(text string) ovsdb.OvsMap { return ovsdb.OvsMap{GoMap: map[any]any{plan.KeyAgent: text}} }
+	if before != "" { // a pair is removed if it is just that (RFC 7047 section 5.1)
+		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, pair(before)))
+	} else { // what cannot be read is no lease
+		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, ovsdb.OvsSet{GoSet: []any{plan.KeyAgent}}))
+	}
+	if lease != "" { // and is inserted if there is none of that key
+		mutations = append(mutations, *ovsdb.NewMutation("external_ids", ovsdb.MutateOperationInsert, pair(lease)))
+	}
+	b.add(ovsdb.Operation{Op: ovsdb.OperationMutate, Table: vswitchd.OpenvSwitchTable, Where: []ovsdb.Condition{isUUID(root)}, Mutations: mutations})
+	if lease != "" {
+		b.wait(vswitchd.OpenvSwitchTable, root, ovsdb.NewCondition("external_ids", ovsdb.ConditionIncludes, pair(lease)))
+	}
+	comment := "spanctl agent: lease"
+	b.add(ovsdb.Operation{Op: ovsdb.OperationComment, Comment: &comment})
+	_, err := c.transact(ctx, b.ops)
+	return err
+}
+
+// Report stores reports of an agent in Open_vSwitch.external_ids, by key, and removes others. No plan rests on them, and
+// ovs-vswitchd does not look at them.
 func (c *Conn) Report(ctx context.Context, root string, put map[string]string, remove []string) error {
 	b := &builder{}
 	values := map[any]any{}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -118,15 +119,17 @@ func (g *agent) run(cmd *cobra.Command) error {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // where there is no systemd nothing is done
 	for ctx.Err() == nil {
 		era, stop := context.WithCancel(ctx)
-		go func() {
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
 			select {
 			case <-hangup:
 				stop()
 			case <-era.Done():
 			}
-		}()
+		})
 		g.loop().Run(era)
 		stop()
+		waiting.Wait()
 		if ctx.Err() == nil {
 			g.reload(cmd)
 		}
@@ -186,6 +189,9 @@ func (g *agent) once(ctx context.Context) error {
 		result, err := k.pass(ctx, cause)
 		if err != nil {
 			return err
+		}
+		if k.health == nil && k.other.Alive(time.Now()) && !k.isMine(k.other) {
+			return fmt.Errorf("%w: the agent %s keeps the sessions in force; spanctl status shows them", ovs.ErrConflict, k.other)
 		}
 		if k.health == nil && time.Until(result.Again) > 0 {
 			timer := time.NewTimer(time.Until(result.Again))

@@ -6,31 +6,28 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"spanctl/ovs"
+	"spanctl/ovs/openflow"
 	"spanctl/policy/plan"
 	"spanctl/policy/reconcile"
 )
 
 const (
-	// leaseTime is how long an agent is taken to live after it last said so, leaseRenewed how much of it must be left.
-	leaseTime    = 30 * time.Second
-	leaseRenewed = 20 * time.Second
+	// retryTunnels is how often tunnels that could not be added are tried again.
+	retryTunnels = 30 * time.Second
+	// withoutRules is how long sessions that need rules are left alone at first, and at most, when rules could not be made.
+	withoutRules     = time.Second
+	withoutRulesLast = 30 * time.Second
 	// sampled is how many sources of a session are asked at a time whether they send.
 	sampled = 4
 )
 
-var (
-	// errStandby indicates that another agent keeps the intent in force.
-	errStandby = errors.New("another agent keeps the intent in force")
-	// errBusy indicates that another spanctl is between the steps of a change.
-	errBusy = errors.New("another spanctl is between the steps of a change")
-)
+// errBusy indicates that another spanctl is between the steps of a change.
+var errBusy = errors.New("another spanctl is between the steps of a change")
 
 // A keeper keeps what is there on one connection as the stored intent wants it: the agent's reconcile.Host. What it must
 // remember over connections is the agent's.
@@ -40,6 +37,8 @@ type keeper struct {
 	changes <-chan struct{}
 	end     context.CancelFunc
 
+	// whole is the plan that was made last, with what is held back.
+	whole *plan.Plan
 	// planned is the last plan, nil if there must be another before anything is said about the host.
 	planned *plan.Plan
 	// seen is when a mirror was first there, by UUID; readings are its counters.
@@ -51,18 +50,23 @@ type keeper struct {
 	due      time.Time // when there is another plan by itself, zero if never
 	other    *plan.Lease
 	busy     time.Time
+	root     string // of the database whose lease is this agent's, empty if it never was
+	daemon   string // the ovs-vswitchd that was seen last
+	// ruleless is until when rules are not tried again, with which ovs-vswitchd, and how long that is.
+	ruleless struct {
+		until  time.Time
+		daemon string
+		wait   time.Duration
+	}
+	readAt time.Time
 }
 
 func (k *keeper) Changes() <-chan struct{} { return k.changes }
 
 // Close ends the connection. An agent that ends says so.
 func (k *keeper) Close() {
-	if k.ctx.Err() != nil && k.planned != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), time.Second)
-		defer cancel()
-		if err := k.conn.Report(ctx, k.planned.Base.Root, nil, []string{plan.KeyAgent}); err != nil {
-			k.log.Warn("the agent is taken to live for some seconds more", "error", err)
-		}
+	if k.ctx.Err() != nil {
+		k.leave()
 	}
 	k.end()
 	k.conn.Close()
@@ -84,25 +88,47 @@ func (k *keeper) Pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 }
 
 func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Result, error) {
-	due := !k.due.IsZero() && !time.Now().Before(k.due)
-	if idle := cause == (reconcile.Cause{}) && k.planned != nil && !due && !k.hostMatters(); !idle {
+	now := time.Now()
+	due := !k.due.IsZero() && !now.Before(k.due)
+	var err error
+	if idle := cause == (reconcile.Cause{}) && k.planned != nil && !due && !k.hostMatters(); idle {
+		err = k.lead(ctx, k.planned.Base)
+	} else {
 		k.planned = nil
-		applied, err := k.conn.Apply(ctx, k.plan(ctx), comment("agent"))
-		switch {
-		case errors.Is(err, errStandby):
-			k.state.standsBy()
-			return reconcile.Result{Again: k.other.Until}, nil
-		case errors.Is(err, errBusy):
-			return reconcile.Result{Again: k.busy}, nil
-		case err != nil:
-			return reconcile.Result{}, err
-		}
-		if applied.Committed {
+		var applied *ovs.Applied
+		applied, err = k.conn.Apply(ctx, k.plan(ctx), comment("agent"))
+		if err == nil && applied.Committed {
 			return k.committed(ctx, applied, cause)
 		}
-		k.planned = applied.Plan
+		if err == nil {
+			k.planned = k.whole
+		}
 	}
-	return k.look(ctx, cause)
+	var result reconcile.Result
+	switch {
+	case errors.Is(err, errStandby):
+		k.planned = nil
+		k.state.standsBy()
+		return reconcile.Result{Again: k.otherEnds()}, nil
+	case errors.Is(err, errBusy):
+		return reconcile.Result{Again: k.busy}, nil
+	case err == nil:
+		result, err = k.look(ctx, cause)
+	}
+	if err != nil {
+		k.planned = nil // what was seen may be old
+		k.leaveRules(err, now)
+	}
+	return result, err
+}
+
+// leaveRules has sessions that need rules left alone for a while, if it is these that cannot be made: the others go on.
+func (k *keeper) leaveRules(err error, now time.Time) {
+	if !errors.Is(err, openflow.ErrUnreachable) && !errors.Is(err, openflow.ErrRejected) {
+		return
+	}
+	k.ruleless.wait = min(withoutRulesLast, max(withoutRules, 2*k.ruleless.wait))
+	k.ruleless.until, k.ruleless.daemon = now.Add(k.ruleless.wait), k.daemon
 }
 
 // hostMatters reports whether the plan rests on something that OVSDB does not tell of.
@@ -117,29 +143,28 @@ func (k *keeper) hostMatters() bool {
 func (k *keeper) plan(ctx context.Context) ovs.Planner {
 	return func(snap *plan.Snapshot) (*plan.Plan, error) {
 		now := time.Now()
-		if k.other = snap.Agent; k.other.Alive(now) && !k.isMine(k.other) {
-			return nil, errStandby
+		if err := k.lead(ctx, snap); err != nil {
+			return nil, err
 		}
 		if k.busy = snap.Changing; k.busy.After(now) {
 			return nil, errBusy
 		}
 		k.track.Recall(snap)
 		p := stored(ctx, k.conn, snap)
-		if p.Empty() && now.Sub(k.retried) > leaseTime {
+		if p.Empty() && now.Sub(k.retried) > retryTunnels {
 			k.retried = now
 			p = p.Tidy()
 		}
-		return p.Without(k.contest.Holds(p, now)), nil
+		k.whole = p
+		p = p.Without(k.contest.Holds(p, now))
+		switch k.daemon = snap.Daemon; {
+		case k.daemon == k.ruleless.daemon && now.Before(k.ruleless.until):
+			p = p.Without(func(c *plan.Change) bool { return c.Tier == plan.TierFlow })
+		case now.After(k.ruleless.until.Add(withoutRulesLast)):
+			k.ruleless.wait = 0
+		}
+		return p, nil
 	}
-}
-
-// isMine reports whether the lease is this agent's, or that of one of this host that is no more.
-func (k *keeper) isMine(l *plan.Lease) bool {
-	if l.Host != k.lease.Host {
-		return false
-	}
-	name, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(l.PID), "comm"))
-	return l.PID == k.lease.PID || err != nil || !strings.HasPrefix(string(name), "spanctl")
 }
 
 // committed waits until what was sent is in force. What comes of it is the next pass's.
@@ -171,16 +196,25 @@ func (k *keeper) audit(ctx context.Context, applied *ovs.Applied) {
 	k.state.committed()
 }
 
+// otherEnds is when another agent's lease ends, zero if that is not known.
+func (k *keeper) otherEnds() time.Time {
+	if k.other == nil {
+		return time.Time{}
+	}
+	return k.other.Until
+}
+
 // look assesses what is there, says so, and stores what others cannot know.
 func (k *keeper) look(ctx context.Context, cause reconcile.Cause) (reconcile.Result, error) {
 	p, now := k.planned, time.Now()
-	if cause == (reconcile.Cause{}) || k.readings == nil {
+	reading := k.readings == nil || now.Sub(k.readAt) >= k.settings.GetDuration(keyCheck)*9/10
+	if reading {
 		if err := k.read(ctx, p, now); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
 	health := plan.Assess(p, k.readings)
-	if cause == (reconcile.Cause{}) {
+	if reading {
 		if err := k.sample(ctx, health, now); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -198,10 +232,6 @@ func (k *keeper) look(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 			remove = append(remove, plan.KeyReportPrefix+name)
 		}
 	}
-	if k.lease.Until.Sub(now) < leaseRenewed || p.Base.Agent == nil || *p.Base.Agent != k.lease && !p.Base.Agent.Until.Equal(k.lease.Until) {
-		k.lease.Until = now.Add(leaseTime).UTC().Truncate(time.Millisecond)
-		put[plan.KeyAgent] = k.lease.Text()
-	}
 	if len(put)+len(remove) > 0 {
 		if err := k.conn.Report(ctx, p.Base.Root, put, remove); err != nil {
 			return reconcile.Result{}, err
@@ -214,6 +244,9 @@ func (k *keeper) look(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 		k.told(ctx, name, r)
 	}
 	k.due = reconcile.Sooner(reconcile.Expiry(plan.StoredIntent(p.Base), now), due)
+	if k.ruleless.until.After(now) {
+		k.due = reconcile.Sooner(k.due, k.ruleless.until)
+	}
 	return reconcile.Result{Again: k.due}, nil
 }
 
@@ -227,8 +260,6 @@ func (k *keeper) remember(snap *plan.Snapshot, put map[string]string, remove []s
 	for _, key := range remove {
 		delete(snap.Reports, strings.TrimPrefix(key, plan.KeyReportPrefix))
 	}
-	lease := k.lease
-	snap.Agent = &lease
 }
 
 // told logs what has changed about a session since it was last told.
@@ -272,7 +303,7 @@ func (k *keeper) read(ctx context.Context, p *plan.Plan, now time.Time) error {
 			}
 		}
 	}
-	k.seen, k.readings = seen, readings
+	k.seen, k.readings, k.readAt = seen, readings, now
 	return nil
 }
 

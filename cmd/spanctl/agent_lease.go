@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"spanctl/ovs"
+	"spanctl/policy/plan"
+)
+
+const (
+	// leaseTime is how long an agent is taken to live after it last said so, leaseRenewed how much of it must be left.
+	leaseTime    = 30 * time.Second
+	leaseRenewed = 20 * time.Second
+)
+
+// errStandby indicates that another agent keeps the intent in force.
+var errStandby = errors.New("another agent keeps the intent in force")
+
+// lead makes sure that this is the agent of the database, by the snapshot, and says so there. It is errStandby if another is.
+func (k *keeper) lead(ctx context.Context, snap *plan.Snapshot) error {
+	now := time.Now()
+	if k.other = snap.Agent; k.other.Alive(now) && !k.isMine(k.other) {
+		return errStandby
+	}
+	left := k.lease.Until.Sub(now)
+	if snap.Agent != nil && snap.Agent.Text() == k.lease.Text() && left >= leaseRenewed && left <= leaseTime {
+		return nil
+	}
+	lease, before := k.lease, ""
+	lease.Until = now.Add(leaseTime).UTC().Truncate(time.Millisecond)
+	if snap.Agent != nil {
+		before = snap.Agent.Text()
+	}
+	if err := k.conn.Lease(ctx, snap.Root, before, lease.Text()); err != nil {
+		if errors.Is(err, ovs.ErrConflict) { // somebody else was quicker
+			return errStandby
+		}
+		return err
+	}
+	k.lease, k.root = lease, snap.Root
+	snap.Agent = &lease
+	return nil
+}
+
+// leave says that the agent is no more, if it was the one.
+func (k *keeper) leave() {
+	if k.root == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ctx), time.Second)
+	defer cancel()
+	if err := k.conn.Lease(ctx, k.root, k.lease.Text(), ""); err != nil {
+		k.log.Warn("the agent is taken to live for some seconds more", "error", err)
+	}
+}
+
+// isMine reports whether the lease is this agent's, or that of one of this host that is no more.
+func (k *keeper) isMine(l *plan.Lease) bool {
+	if l.Host != k.lease.Host {
+		return false
+	}
+	name, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(l.PID), "comm"))
+	return l.PID == k.lease.PID || err != nil || !strings.HasPrefix(string(name), "spanctl")
+}
