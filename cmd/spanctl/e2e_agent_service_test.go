@@ -73,24 +73,26 @@ func TestE2EAgentServiceReloads(t *testing.T) {
 	s := newSite(t, "a", "b", "audit")
 	file := filepath.Join(s.TempDir(), "spanctl.yaml")
 	configure := func(text string) { s.check(os.WriteFile(file, []byte(text), 0o600)) }
-	configure("listen: \"\"\n")
+	configure("listen: 127.0.0.1:0\nlog-level: info\n")
 	p := s.start(s.lab.DB, "agent", "--config", file)
-	s.await("the agent", func() bool { return s.leaseText() != "" })
-	if said := p.said.String(); said != "" {
-		t.Errorf("at log level warn the agent says\n%s", said)
+	w := s.watch(p)
+	w.awaitReady(http.StatusOK)
+	if said := p.said.String(); strings.Contains(said, "level=DEBUG") {
+		t.Errorf("at log level info the agent says\n%s", said)
 	}
-	hangup := func(says string, connections int) {
+	hangup := func(says string) {
 		s.Helper()
 		s.check(p.cmd.Process.Signal(syscall.SIGHUP))
 		s.await(says, func() bool {
-			said := p.said.String()
-			return strings.Contains(said, says) && strings.Count(said, "msg=connected") == connections
+			_, then, found := strings.Cut(p.said.String(), says)
+			return found && strings.Contains(then, "msg=connected") && strings.Contains(then, "level=DEBUG")
 		})
+		w.awaitReady(http.StatusOK)
 	}
-	configure("listen: \"\"\nlog-level: info\n")
-	hangup("configuration read again", 1)
-	configure("listen: \"\"\nlog-level: loud\n")
-	hangup("the configuration is left as it was", 2) // still at level info
+	configure("listen: 127.0.0.1:0\nlog-level: debug\n")
+	hangup("configuration read again")
+	configure("listen: 127.0.0.1:0\nlog-level: loud\n")
+	hangup("the configuration is left as it was") // still at level debug
 	if said := p.said.String(); !strings.Contains(said, `log level \"loud\"`) {
 		t.Errorf("the agent does not say what is wrong:\n%s", said)
 	}
