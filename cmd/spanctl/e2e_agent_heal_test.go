@@ -104,12 +104,16 @@ func TestE2EAgentKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range soak(t, 8) {
 		p := s.start(s.lab.DB, "agent", "--listen", "")
+		var restarted []string
+		for _, name := range []string{"a", "audit", "b"} {
+			if random.IntN(2) == 0 {
+				restarted = append(restarted, name)
+			}
+		}
 		var churn sync.WaitGroup
 		churn.Go(func() {
-			for _, name := range []string{"a", "audit", "b"} {
-				if random.IntN(2) == 0 {
-					s.restart(s.guests[name])
-				}
+			for _, name := range restarted {
+				s.restart(s.guests[name])
 			}
 		})
 		timer := time.NewTimer(time.Duration(random.IntN(300)) * time.Millisecond)
