@@ -190,7 +190,7 @@ func (k *keeper) audit(ctx context.Context, applied *ovs.Applied) {
 	}
 	keys := slices.SortedFunc(maps.Keys(counts), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for _, key := range keys {
-		k.log.InfoContext(ctx, "changed", "session", key[0], "reason", key[1], "changes", counts[key], "next_cfg", applied.NextCfg)
+		k.log.InfoContext(ctx, "changed", "session", key[0], "reason", key[1], "changes", counts[key], "next_cfg", applied.NextCfg, "comment", comment("agent"))
 		k.state.changed(key[1], counts[key])
 	}
 	k.state.committed()

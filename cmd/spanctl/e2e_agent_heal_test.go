@@ -234,3 +234,29 @@ func unquote(text string) string {
 	text = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(text), `"`), `"`)
 	return strings.ReplaceAll(text, `\"`, `"`)
 }
+
+// Where rules cannot be made the other sessions go on, and are mended.
+func TestE2EAgentWithoutRules(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit", "ids")
+	s.apply("  direct: {sources: [{vm: a}], destinations: [{vm: ids}]}\n  ruled: {sources: [{vm: b}], max_rate: 1Gbps, destinations: [{vm: audit}]}\n")
+	p := s.startWith([]string{"PATH=/nowhere"}, s.lab.DB, "agent", "--listen", "")
+	for range 2 {
+		s.restart(s.guests["b"])
+		s.restart(s.guests["a"])
+		s.await("session direct", func() bool {
+			_, out, _ := s.spanctl("plan", "-o", "json")
+			var p jsonPlan
+			s.check(json.Unmarshal([]byte(out), &p))
+			return !p.Empty && !slices.ContainsFunc(p.Changes, func(c jsonChange) bool { return slices.Contains(c.Sessions, "direct") })
+		})
+		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["ids"], 3)
+	}
+	s.terminate(p)
+	if !strings.Contains(p.said.String(), "ovs-ofctl") {
+		t.Errorf("the agent says %s", p.said.String())
+	}
+	s.agent()
+	s.awaitActive("ruled")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+}
