@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"spanctl/policy/plan"
+)
+
+// The database is converted to another schema while the agent is connected, as an upgrade of Open vSwitch does it, and then
+// replaced by an empty one, and by one that has no root row yet. The agent goes on with what is there.
+func TestE2EAgentOutlivesItsDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	p := s.agent()
+	session := "  audit: {sources: [{vm: '[ab]'}], destinations: [{vm: audit}]}\n"
+	s.apply(session)
+	s.awaitActive("audit")
+
+	text, err := exec.CommandContext(s.ctx, "ovsdb-client", "get-schema", s.lab.DB, "Open_vSwitch").Output()
+	s.check(err)
+	var schema struct {
+		Name    string                     `json:"name"`
+		Version string                     `json:"version"`
+		Tables  map[string]json.RawMessage `json:"tables"`
+	}
+	s.check(json.Unmarshal(text, &schema))
+	schema.Version = "99.0.0"
+	schema.Tables["Later"] = json.RawMessage(`{"columns":{"name":{"type":"string"}}}`)
+	text, err = json.Marshal(schema)
+	s.check(err)
+	later := filepath.Join(s.TempDir(), "later.ovsschema")
+	s.check(os.WriteFile(later, text, 0o600))
+	if out, err := exec.CommandContext(s.ctx, "ovsdb-client", "convert", s.lab.DB, later).CombinedOutput(); err != nil {
+		t.Fatalf("ovsdb-client convert: %v: %s", err, out)
+	}
+	s.restart(s.guests["a"])
+	s.awaitActive("audit")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+
+	// Replaced: nothing of ours is in it.
+	s.lab.KillVSwitchd()
+	s.lab.KillDB()
+	db := filepath.Join(s.lab.Dir, "conf.db")
+	s.check(os.Remove(db))
+	if out, err := exec.CommandContext(s.ctx, "ovsdb-tool", "create", db, later).CombinedOutput(); err != nil {
+		t.Fatalf("ovsdb-tool create: %v: %s", err, out)
+	}
+	s.check(s.lab.StartDB(s.ctx))
+	s.await("the agent", func() bool { return s.leaseText() != "" })
+	if ids := s.vsctl("--no-wait", "get", "Open_vSwitch", ".", "external_ids"); strings.Contains(ids, plan.KeyIntentPrefix) {
+		t.Errorf("the agent has stored %s", ids)
+	}
+	s.terminate(p)
+}
+
+// Intent of a later version, and what is none, is left as it is and reported, and hurts no other session.
+func TestE2EAgentLeavesLaterIntent(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit", "ids")
+	s.agent()
+	later := map[string]string{
+		"later": `{"version":2,"sources":[{"vm":"a"}],"destinations":[{"vm":"ids"}],"sieve":{"fine":true}}`,
+		"junk":  `]`,
+	}
+	for name, text := range later {
+		s.vsctl("set", "Open_vSwitch", ".", `external_ids:"spanctl/session/`+name+`"=`+strconv.Quote(text))
+	}
+	s.apply("  audit: {sources: [{vm: '[ab]'}], destinations: [{vm: audit}]}\n")
+	s.awaitActive("audit")
+	for name, text := range later {
+		s.await("the report of "+name, func() bool {
+			r := plan.ParseReport(unquote(s.vsctl("--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+name+`"`)))
+			return r != nil && r.State == plan.StateInvalid
+		})
+		if got := unquote(s.vsctl("get", "Open_vSwitch", ".", `external_ids:"spanctl/session/`+name+`"`)); got != text {
+			t.Errorf("%s was %s and is %s", name, text, got)
+		}
+	}
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+}
