@@ -114,7 +114,7 @@ func (c *fullHost) count(n int) {
 		for i, key := range keys {
 			values[key] = n*1000 + i
 		}
-		return ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: []ovsdb.Condition{}, Row: ovsdb.Row{"statistics": ovsdb.OvsMap{GoMap: values}}}
+		return ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: everyRow, Row: ovsdb.Row{"statistics": ovsdb.OvsMap{GoMap: values}}}
 	}
 	c.transact(
 		counted(vswitchd.InterfaceTable, "collisions", "rx_bytes", "rx_crc_err", "rx_dropped", "rx_errors", "rx_packets", "tx_bytes", "tx_dropped", "tx_errors", "tx_packets"),
