@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovn-kubernetes/libovsdb/model"
+	"github.com/ovn-kubernetes/libovsdb/cache"
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 
 	"spanctl/ovs/vswitchd"
@@ -141,13 +141,7 @@ func (c *fullHost) bareClient() (pid int) {
 
 // bareMain is that client: it stays until it is killed.
 func bareMain() {
-	c, err := bareConnect(context.Background(), os.Args[1], map[string]model.Model{
-		vswitchd.OpenvSwitchTable: &vswitchd.OpenvSwitch{}, vswitchd.BridgeTable: &vswitchd.Bridge{}, vswitchd.PortTable: &vswitchd.Port{},
-		vswitchd.InterfaceTable: &vswitchd.Interface{}, vswitchd.MirrorTable: &onlookerMirror{},
-	})
-	if err == nil {
-		_, err = c.MonitorAll(context.Background())
-	}
+	c, err := bareConnect(context.Background(), os.Args[1], agentTypes(), &cache.EventHandlerFuncs{})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(exitError)

@@ -116,15 +116,14 @@ func (c *fullHost) playVSwitchd() {
 		CurCfg  int      `ovsdb:"cur_cfg"`
 		NextCfg int      `ovsdb:"next_cfg"`
 	}
-	vswitchd, err := bareConnect(c.ctx, c.lab.DB, map[string]model.Model{"Open_vSwitch": &root{}})
-	c.check(err)
 	asked := make(chan root, 1000)
-	vswitchd.Cache().AddEventHandler(&cache.EventHandlerFuncs{UpdateFunc: func(_ string, _, now model.Model) {
-		if r := now.(*root); r.NextCfg > r.CurCfg {
-			asked <- *r
-		}
-	}})
-	_, err = vswitchd.MonitorAll(c.ctx)
+	vswitchd, err := bareConnect(c.ctx, c.lab.DB, map[string]model.Model{"Open_vSwitch": &root{}}, &cache.EventHandlerFuncs{
+		UpdateFunc: func(_ string, _, now model.Model) {
+			if r := now.(*root); r.NextCfg > r.CurCfg {
+				asked <- *r
+			}
+		},
+	})
 	c.check(err)
 	ctx, end := context.WithCancel(c.ctx)
 	done := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -45,15 +46,11 @@ type onlookerRoot struct {
 
 // lookOn connects an onlooker, which has seen all that is there when this returns.
 func lookOn(ctx context.Context, remote string) (*onlooker, error) {
-	c, err := bareConnect(ctx, remote, map[string]model.Model{
-		vswitchd.OpenvSwitchTable: &onlookerRoot{}, vswitchd.BridgeTable: &vswitchd.Bridge{}, vswitchd.PortTable: &vswitchd.Port{},
-		vswitchd.InterfaceTable: &vswitchd.Interface{}, vswitchd.MirrorTable: &onlookerMirror{},
-	})
-	if err != nil {
-		return nil, err
-	}
-	o := &onlooker{Client: c, news: make(chan struct{}, 1), ports: map[string]newcomer{}}
-	c.Cache().AddEventHandler(&cache.EventHandlerFuncs{
+	o := &onlooker{news: make(chan struct{}, 1), ports: map[string]newcomer{}}
+	types := agentTypes()
+	types[vswitchd.OpenvSwitchTable] = &onlookerRoot{}
+	var err error
+	o.Client, err = bareConnect(ctx, remote, types, &cache.EventHandlerFuncs{
 		AddFunc: func(table string, row model.Model) {
 			if port, ok := row.(*vswitchd.Port); ok {
 				o.mu.Lock()
@@ -64,11 +61,15 @@ func lookOn(ctx context.Context, remote string) (*onlooker, error) {
 		},
 		UpdateFunc: func(string, model.Model, model.Model) { o.poke() },
 	})
-	if _, err := c.MonitorAll(ctx); err != nil {
-		c.Close()
-		return nil, err
+	return o, err
+}
+
+// agentTypes are the rows that the agent monitors.
+func agentTypes() map[string]model.Model {
+	return map[string]model.Model{
+		vswitchd.OpenvSwitchTable: &vswitchd.OpenvSwitch{}, vswitchd.BridgeTable: &vswitchd.Bridge{}, vswitchd.PortTable: &vswitchd.Port{},
+		vswitchd.InterfaceTable: &vswitchd.Interface{}, vswitchd.MirrorTable: &onlookerMirror{},
 	}
-	return o, nil
 }
 
 // onlookerMirror is vswitchd.Mirror without what Open vSwitch 3.1 does not have.
@@ -92,8 +93,11 @@ func (o *onlooker) poke() {
 	}
 }
 
-// wait returns when the condition holds, which is asked again after each change. One goroutine may wait at a time.
+// wait returns when the condition holds, which is asked again after each change. One goroutine may wait at a time, for
+// 30 s at most.
 func (o *onlooker) wait(ctx context.Context, what string, holds func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	for !holds() {
 		select {
 		case <-o.news:
@@ -142,8 +146,9 @@ func (o *onlooker) blind(ctx context.Context, port newcomer) (selected, inForce 
 	return selected, time.Now(), nil
 }
 
-// bareConnect connects a client of libovsdb without anything of ours.
-func bareConnect(ctx context.Context, remote string, types map[string]model.Model) (client.Client, error) {
+// bareConnect connects a client of libovsdb without anything of ours, which has all rows when this returns. (MonitorAll asks
+// for columns that the types lack, and stumbles over them.)
+func bareConnect(ctx context.Context, remote string, types map[string]model.Model, handler cache.EventHandler) (client.Client, error) {
 	database, err := model.NewClientDBModel("Open_vSwitch", types)
 	if err != nil {
 		return nil, err
@@ -153,7 +158,25 @@ func bareConnect(ctx context.Context, remote string, types map[string]model.Mode
 	if err != nil {
 		return nil, err
 	}
-	return c, c.Connect(ctx)
+	if err := c.Connect(ctx); err != nil {
+		return nil, err
+	}
+	c.Cache().AddEventHandler(handler)
+	monitor := c.NewMonitor()
+	for table, row := range types {
+		columns := client.TableMonitor{Table: table}
+		for typ, i := reflect.TypeOf(row).Elem(), 0; i < typ.NumField(); i++ {
+			if column := typ.Field(i).Tag.Get("ovsdb"); column != "_uuid" {
+				columns.Fields = append(columns.Fields, column)
+			}
+		}
+		monitor.Tables = append(monitor.Tables, columns)
+	}
+	if _, err := c.Monitor(ctx, monitor); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // bareTransact runs operations in one transaction.
