@@ -37,20 +37,36 @@ func (p *Plan) Without(held func(*Change) bool) *Plan {
 	return &without
 }
 
-// NewPorts are the UUIDs of ports that the row did not refer to before the change: those that are there.
+// NewPorts are the UUIDs of ports that the row did not refer to before the change: those that are there. It takes time that
+// grows with the number of ports and no faster: the agent asks with each pass.
 func (c *Change) NewPorts(base *Snapshot) []string {
-	var uuids []string
+	names := map[string]bool{}
 	for _, column := range []string{colSelectSrc, colSelectDst, colOutputPort} {
 		delta := c.Columns[column]
+		old := make(map[string]bool, len(delta.Old))
+		for _, name := range delta.Old {
+			old[name] = true
+		}
 		for _, name := range delta.New {
-			if _, port := base.portAnywhere(name); port != nil && !slices.Contains(delta.Old, name) {
+			if !old[name] {
+				names[name] = true
+			}
+		}
+	}
+	if c.Table == TablePort {
+		names[c.Name] = true
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	var uuids []string
+	for b := range base.Bridges {
+		for p := range base.Bridges[b].Ports {
+			if port := &base.Bridges[b].Ports[p]; names[port.Name] {
 				uuids = append(uuids, port.UUID)
 			}
 		}
 	}
-	if _, port := base.portAnywhere(c.Name); c.Table == TablePort && port != nil {
-		uuids = append(uuids, port.UUID)
-	}
 	slices.Sort(uuids)
-	return slices.Compact(uuids)
+	return uuids
 }
