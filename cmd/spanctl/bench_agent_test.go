@@ -19,8 +19,7 @@ import (
 // BenchmarkAgentEvent measures how long a guest that has restarted is not mirrored: from sending the transaction by which
 // its port appears until a mirror of an agent that runs as a process of its own selects it and cur_cfg has reached that;
 // the agent waits 20 ms for more to come, which are taken off. The peer is what any program on OVSDB takes at least, for the
-// same event: until a bare libovsdb client with the agent's monitors has the new row. Goals, reported and not asserted: 20 ms
-// more than it at 1,000 ports.
+// same event: until a bare libovsdb client with the agent's monitors has the new row.
 func BenchmarkAgentEvent(b *testing.B) {
 	const quiet = 20 * time.Millisecond
 	for _, ports := range []int{100, 1000, 10_000} {
