@@ -17,10 +17,18 @@ func times(t *testing.T, n, aRound int) int {
 	return aRound * soak(t, 0)
 }
 
+// patience is how long a test may take in all.
+func patience() time.Duration {
+	if os.Getenv("SPANCTL_SOAK") == "" {
+		return 3 * time.Minute
+	}
+	return 80 * time.Minute
+}
+
 // Guests restart again and again, and each time the agent mirrors them again. How long they were not mirrored is logged.
 func TestE2EAgentRestarts(t *testing.T) {
 	t.Parallel()
-	s := newSiteFor(t, 50*time.Minute, "a", "b", "audit")
+	s := newSite(t, "a", "b", "audit")
 	a, b, audit := s.guests["a"], s.guests["b"], s.guests["audit"]
 	db, err := lookOn(s.ctx, s.lab.DB)
 	s.check(err)
@@ -61,7 +69,7 @@ func TestE2EAgentRestarts(t *testing.T) {
 func TestE2EAgentMemory(t *testing.T) {
 	t.Parallel()
 	const together = 10 // restart before the mirror is waited for
-	h := newFullHost(t, 100, 50*time.Minute)
+	h := newFullHost(t, 100, patience())
 	pid := h.agent("--quiet", "1ms", "--at-most", "5ms")
 	events := times(t, 2000, 2000)
 	restart := func(n int) {
