@@ -41,8 +41,8 @@ test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, ge
 	$(MAKE) bench COUNT=1
 
 .PHONY: soak
-soak: deps ## do over 50 times, under traffic, what must never leak: apply, delete, kill (as root; SOAK=50 rounds)
-	SPANCTL_SOAK=$(SOAK) $(GO) test -race -run E2EIsolation -count 1 -timeout 60m ./cmd/spanctl
+soak: deps ## do over 50 times what must never leak or be missed: apply, delete, kill, and the agent's 1,000 restarts (as root; SOAK=50 rounds)
+	SPANCTL_SOAK=$(SOAK) $(GO) test -race -run 'E2EIsolation|E2EAgent' -count 1 -timeout 90m ./cmd/spanctl
 
 .PHONY: oracle
 oracle: deps ## compare the flow tier with the policy, packet by packet, on a real switch (ORACLE=100000 decisions)
@@ -75,6 +75,8 @@ bench: deps bench-deps ## compare speed and memory with peers in one run, as rat
 	$(GO) test -run '^$$' -bench . -benchtime 10x -count $(COUNT) ./policy/plan
 	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(COUNT) -timeout 50m ./ovs
 	$(GO) test -run '^$$' -bench 'Goodput|RoundTrip' -benchtime $$((20 * $(COUNT)))x -timeout 50m ./cmd/spanctl
+	$(GO) test -run '^$$' -bench 'AgentEvent' -benchtime $$((10 * $(COUNT)))x ./cmd/spanctl
+	$(GO) test -run '^$$' -bench 'AgentIdle' -benchtime $(COUNT)x ./cmd/spanctl
 	$(GO) test -run '^$$' -bench 'Megaflows|Rules' -benchtime $$((3 * $(COUNT)))x ./cmd/spanctl
 
 .PHONY: bench-deps

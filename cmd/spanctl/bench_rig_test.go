@@ -236,17 +236,27 @@ func (r *rig) packets(pid int, device string) int {
 	return n
 }
 
-// cpuTime is how long ovs-vswitchd's threads have been on a CPU, in nanoseconds (schedstat: kernel's sched-stats.rst).
-func (r *rig) cpuTime() int {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", r.vswitchd))
-	r.check(err)
+// cpuTime is how long ovs-vswitchd's threads have been on a CPU, in nanoseconds.
+func (r *rig) cpuTime() int { return cpuTime(r, r.vswitchd) }
+
+// cpuTime is how long a process's threads have been on a CPU, in nanoseconds (schedstat: kernel's sched-stats.rst).
+func cpuTime(tb testing.TB, pid int) int {
+	tb.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(tasks) == 0 {
+		tb.Fatalf("process %d has no threads: %v", pid, err)
+	}
 	sum := 0
 	for _, task := range tasks {
 		text, err := os.ReadFile(task)
-		r.check(err)
+		if err != nil {
+			tb.Fatal(err)
+		}
 		first, _, _ := strings.Cut(string(text), " ")
 		n, err := strconv.Atoi(first)
-		r.check(err)
+		if err != nil {
+			tb.Fatal(err)
+		}
 		sum += n
 	}
 	return sum

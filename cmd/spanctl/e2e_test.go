@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"spanctl/ovs/ovstest"
 )
@@ -28,7 +27,7 @@ type site struct {
 // the test.
 func newSite(t *testing.T, guests ...string) *site {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	t.Cleanup(cancel)
 	lab, err := ovstest.Start(ctx, ovstest.Config{Name: t.Name()})
 	if err != nil {

@@ -21,9 +21,9 @@ import (
 
 var rewriteScripts = flag.Bool("update", false, "write what scripts compare anew")
 
-// TestMain lets scripts run this binary as spanctl.
+// TestMain lets scripts run this binary as spanctl, and benchmarks as a peer of it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"spanctl": main})
+	testscript.Main(m, map[string]func(){"spanctl": main, "bare-client": bareMain})
 }
 
 // TestScript plays testdata/script/*.txtar: the command line as people use it.

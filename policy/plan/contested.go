@@ -36,25 +36,35 @@ func (p *Plan) Without(held func(*Change) bool) *Plan {
 }
 
 // NewPorts are the UUIDs of others' ports that are there and that the row did not refer to before the change. A port
-// itself is one.
+// itself is one. It takes time that grows with the number of ports and no faster: the agent asks with each pass.
 func (c *Change) NewPorts(base *Snapshot) []string {
-	var uuids []string
-	add := func(name string) {
-		if _, port := base.portAnywhere(name); port != nil && !port.Managed() {
-			uuids = append(uuids, port.UUID)
-		}
-	}
+	names := map[string]bool{}
 	for _, column := range []string{colSelectSrc, colSelectDst, colOutputPort} {
 		delta := c.Columns[column]
+		old := make(map[string]bool, len(delta.Old))
+		for _, name := range delta.Old {
+			old[name] = true
+		}
 		for _, name := range delta.New {
-			if !slices.Contains(delta.Old, name) {
-				add(name)
+			if !old[name] {
+				names[name] = true
 			}
 		}
 	}
 	if c.Table == TablePort {
-		add(c.Name)
+		names[c.Name] = true
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	var uuids []string
+	for b := range base.Bridges {
+		for p := range base.Bridges[b].Ports {
+			if port := &base.Bridges[b].Ports[p]; names[port.Name] && !port.Managed() {
+				uuids = append(uuids, port.UUID)
+			}
+		}
 	}
 	slices.Sort(uuids)
-	return slices.Compact(uuids)
+	return uuids
 }
