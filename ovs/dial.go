@@ -21,6 +21,7 @@ type Conn struct {
 	client    client.Client
 	types     map[string]model.Model
 	monitored bool
+	starting  chan struct{} // closed when the start of a monitor has ended, nil if none was begun
 	guests    guests
 	log       *slog.Logger
 	id        string // tells it from other connections
@@ -83,8 +84,23 @@ func Dial(ctx context.Context, remote string, files TLS, log *slog.Logger) (*Con
 	return &Conn{remote: remote, client: c, types: types, log: log, id: rand.Text()}, nil
 }
 
-// Close ends the connection.
-func (c *Conn) Close() { c.client.Close() }
+// Close ends the connection. One whose monitor has not been answered ends when it is, or no
+// longer awaited.
+func (c *Conn) Close() {
+	if c.starting == nil {
+		c.client.Close()
+		return
+	}
+	select {
+	case <-c.starting:
+		c.client.Close()
+	default:
+		go func() {
+			<-c.starting
+			c.client.Close()
+		}()
+	}
+}
 
 // transact sends one transaction. Its error matches ErrConflict, ErrRejected,
 // ErrPermission or ErrUnreachable; with any of these but the last the database

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ovn-kubernetes/libovsdb/client"
 	"github.com/ovn-kubernetes/libovsdb/model"
@@ -21,12 +22,7 @@ import (
 // five seconds.
 func (c *Conn) Observe(ctx context.Context) (*plan.Snapshot, error) {
 	if !c.monitored {
-		monitor := c.client.NewMonitor()
-		for name := range c.types {
-			table := client.TableMonitor{Table: name, Fields: columns(c.types[name])}
-			monitor.Tables = append(monitor.Tables, table)
-		}
-		if _, err := c.client.Monitor(ctx, monitor); err != nil {
+		if err := c.monitor(ctx); err != nil {
 			return nil, unreachable(c.remote, err)
 		}
 		c.monitored = true
@@ -36,6 +32,36 @@ func (c *Conn) Observe(ctx context.Context) (*plan.Snapshot, error) {
 		return nil, err
 	}
 	return c.snapshot(content)
+}
+
+// monitor starts the monitor. If ctx ends before the server has answered the answer is
+// still awaited, a little longer than ctx might have lasted: the library reads an answer
+// that comes while it gives up.
+func (c *Conn) monitor(ctx context.Context) error {
+	monitor := c.client.NewMonitor()
+	for name := range c.types {
+		table := client.TableMonitor{Table: name, Fields: columns(c.types[name])}
+		monitor.Tables = append(monitor.Tables, table)
+	}
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		deadline = time.Now().Add(time.Hour)
+	}
+	longer, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline.Add(time.Second))
+	c.starting = make(chan struct{})
+	answered := make(chan error, 1)
+	go func() {
+		defer cancel()
+		defer close(c.starting)
+		_, err := c.client.Monitor(longer, monitor)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // content is the monitored rows by table and UUID, at one moment. They are

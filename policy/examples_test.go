@@ -16,7 +16,9 @@ func TestExamples(t *testing.T) {
 	}
 	files := []string{"testdata/policy-md-1.yaml", "testdata/policy-md-2.yaml"}
 	for _, folder := range folders {
-		files = append(files, filepath.Join(folder, "policy.yaml"))
+		if filepath.Base(folder) != "systemd" { // has no policy of its own
+			files = append(files, filepath.Join(folder, "policy.yaml"))
+		}
 		if _, err := os.Stat(filepath.Join(folder, "README.md")); err != nil {
 			t.Error(err)
 		}
