@@ -27,7 +27,7 @@ func TestE2EAgentInsideTheAuditGuest(t *testing.T) {
 	console := s.add(ovstest.GuestConfig{Name: "console"}) // the audit guest's other NIC
 	host, err := s.lab.HostIP(s.ctx, "br0", netip.MustParsePrefix("10.9.0.100/24"))
 	s.check(err)
-	dir := s.TempDir()
+	dir := s.lab.Dir // where ovsdb-server too can read, wherever its root is
 	ca, caKey := s.authority(dir)
 	for _, who := range []string{"host", "guest"} {
 		s.certify(dir, who, ca, caKey)
