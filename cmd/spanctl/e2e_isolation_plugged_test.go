@@ -50,6 +50,7 @@ func TestE2EIsolationAuditGuestPluggedByOthers(t *testing.T) {
 		{"add-port to another bridge", "br1", false, func() { e.vsctl(plug("br1")...) }},
 	} {
 		c.do()
+		e.settle()   // flows of the port as a destination are gone
 		e.mute(true) // it is a guest of production like others
 		hello := ovstest.UDP(e.audit, ovstest.Broadcast, 9, 9, ovstest.Payload("hello"))
 		for _, h := range e.halves {

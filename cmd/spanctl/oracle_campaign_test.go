@@ -38,7 +38,7 @@ func TestOracle(t *testing.T) {
 	})
 	setFlag(t, "rapid.checks", "10")
 	setFlag(t, "rapid.shrinktime", "10s") // the rest is done by report
-	for asked < packets || counts.missing() != nil && asked < 5*packets {
+	for asked < packets || counts.missing() != nil && asked < 20*packets {
 		rapid.Check(t, func(rt *rapid.T) {
 			c := drawCase(rt)
 			wrong, n := s.compare(c, counts)
