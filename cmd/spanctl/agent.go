@@ -190,7 +190,7 @@ func (g *agent) once(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if k.health == nil && k.other.Alive(time.Now()) && !k.isMine(k.other) {
+		if k.health == nil && k.yields(time.Now()) {
 			return fmt.Errorf("%w: the agent %s keeps the sessions in force; spanctl status shows them", ovs.ErrConflict, k.other)
 		}
 		if k.health == nil && time.Until(result.Again) > 0 {

@@ -83,7 +83,7 @@ func (k *keeper) Pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	if errors.Is(err, ovs.ErrUnreachable) || errors.Is(err, ovs.ErrPermission) {
 		err = fmt.Errorf("%w: %w", reconcile.ErrGone, err)
 	}
-	k.state.passed(time.Since(start), err)
+	k.state.passed(time.Since(start))
 	return result, err
 }
 
@@ -113,7 +113,7 @@ func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	case errors.Is(err, errBusy):
 		return reconcile.Result{Again: k.busy}, nil
 	case err == nil:
-		result, err = k.look(ctx, cause)
+		result, err = k.look(ctx)
 	}
 	if err != nil {
 		k.planned = nil // what was seen may be old
@@ -205,7 +205,7 @@ func (k *keeper) otherEnds() time.Time {
 }
 
 // look assesses what is there, says so, and stores what others cannot know.
-func (k *keeper) look(ctx context.Context, cause reconcile.Cause) (reconcile.Result, error) {
+func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 	p, now := k.planned, time.Now()
 	reading := k.readings == nil || now.Sub(k.readAt) >= k.settings.GetDuration(keyCheck)*9/10
 	if reading {
@@ -239,7 +239,7 @@ func (k *keeper) look(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 		k.remember(p.Base, put, remove)
 	}
 	k.health = health
-	k.state.know(p, health, reports)
+	k.state.know(health, reports)
 	for name, r := range reports {
 		k.told(ctx, name, r)
 	}

@@ -25,7 +25,8 @@ var errStandby = errors.New("another agent keeps the intent in force")
 // lead makes sure that this is the agent of the database, by the snapshot, and says so there. It is errStandby if another is.
 func (k *keeper) lead(ctx context.Context, snap *plan.Snapshot) error {
 	now := time.Now()
-	if k.other = snap.Agent; k.other.Alive(now) && !k.isMine(k.other) {
+	k.lease.Rules = snap.Local
+	if k.other = snap.Agent; k.yields(now) {
 		return errStandby
 	}
 	left := k.lease.Until.Sub(now)
@@ -46,6 +47,11 @@ func (k *keeper) lead(ctx context.Context, snap *plan.Snapshot) error {
 	k.lease, k.root = lease, snap.Root
 	snap.Agent = &lease
 	return nil
+}
+
+// yields reports whether the other agent lives and does what this one can: on the host an agent does more than from afar.
+func (k *keeper) yields(now time.Time) bool {
+	return k.other.Alive(now) && !k.isMine(k.other) && (k.other.Rules || !k.lease.Rules)
 }
 
 // leave says that the agent is no more, if it was the one.

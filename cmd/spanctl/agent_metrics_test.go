@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -23,7 +22,7 @@ func gathered(t *testing.T) []*dto.MetricFamily {
 	s := newState()
 	s.changed("new", 1)
 	now := time.Now()
-	s.know(&plan.Plan{}, []plan.Health{{
+	s.know([]plan.Health{{
 		Outcome: &plan.Outcome{Name: "audit"}, State: plan.StateActive,
 		Mirrors: []plan.MirrorHealth{{Bridge: "br0", Name: "spanctl-1", Counters: &plan.Counters{}}, {Bridge: "br0", Name: "spanctl-1", Counters: &plan.Counters{}}},
 		Places: []plan.PlaceHealth{
@@ -112,7 +111,7 @@ func TestMetricsFailures(t *testing.T) {
 	s.failed()
 	want(1, 0)
 	s.connected()
-	s.passed(time.Second, errors.New("a pass"))
+	s.passed(time.Second)
 	s.failed()
 	want(1, 1)
 	s.disconnected()

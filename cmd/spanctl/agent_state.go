@@ -68,7 +68,7 @@ func (s *state) expects(check, timeout time.Duration) {
 }
 
 // passed tells of a pass.
-func (s *state) passed(d time.Duration, _ error) { s.metrics.passes.Observe(d.Seconds()) }
+func (s *state) passed(d time.Duration) { s.metrics.passes.Observe(d.Seconds()) }
 
 // failed tells of what is tried again: a pass, or the connection if there is none now.
 func (s *state) failed() {
@@ -90,7 +90,7 @@ func (s *state) changed(reason string, n int) {
 func (s *state) inForce(d time.Duration) { s.metrics.inForce.Observe(d.Seconds()) }
 
 // know tells what a pass has found.
-func (s *state) know(_ *plan.Plan, health []plan.Health, reports map[string]*plan.Report) {
+func (s *state) know(health []plan.Health, reports map[string]*plan.Report) {
 	s.set(func(k *known) {
 		k.ready, k.standby, k.health, k.reports = true, false, health, maps.Clone(reports)
 	})

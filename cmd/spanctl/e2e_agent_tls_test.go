@@ -23,7 +23,7 @@ import (
 // ovsdb-server over TLS by a NIC for that, as docs/howto/agent-in-the-audit-guest.md says.
 func TestE2EAgentInsideTheAuditGuest(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "a", "b", "audit")
+	s := newSite(t, "a", "b", "audit", "ids")
 	console := s.add(ovstest.GuestConfig{Name: "console"}) // the audit guest's other NIC
 	host, err := s.lab.HostIP(s.ctx, "br0", netip.MustParsePrefix("10.9.0.100/24"))
 	s.check(err)
@@ -64,6 +64,16 @@ func TestE2EAgentInsideTheAuditGuest(t *testing.T) {
 	s.awaitActive("audit")
 	s.wantCopied(a, b, audit, 5)
 	s.wantExit(inside("status"), exitOK)
+	// What needs rules nobody can make, until an agent runs on the host, which goes before this one.
+	ruled := s.policy("  ruled: {sources: [{vm: a}], max_rate: 1Gbps, destinations: [{vm: ids}]}\n")
+	s.wantExit(inside("apply", "-f", ruled), exitRefused)
+	guests := s.leaseText()
+	local := s.start(s.lab.DB, "agent", "--listen", "")
+	s.await("the agent of the host", func() bool { now := s.leaseText(); return now != "" && !sameAgent(now, guests) })
+	s.wantExit(inside("apply", "-f", ruled), exitOK)
+	s.awaitActive("ruled")
+	s.wantExit(inside("delete", "ruled"), exitOK)
+	s.terminate(local)
 	s.wantExit(inside("delete", "--all"), exitOK)
 	s.terminate(agent)
 	if left, turns := s.ours(); turns != "" || strings.Contains(left, "spanctl") || bare == "" {

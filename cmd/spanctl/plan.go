@@ -89,7 +89,7 @@ func (r *request) planner(ctx context.Context, conn *ovs.Conn) ovs.Planner {
 		p := makePlan(ctx, conn, snap, intent)
 		err := p.Refused(r.names())
 		var refusals plan.Refusals
-		if r.left = errors.As(err, &refusals) && refusals.Host() && snap.Agent.Alive(time.Now()); r.left {
+		if r.left = errors.As(err, &refusals) && refusals.Host() && snap.Agent.Alive(time.Now()) && snap.Agent.Rules; r.left {
 			p, err = p.Intent(), nil
 			p.Warnings = append(p.Warnings, "the agent "+snap.Agent.String()+" does the rest: rules are made on the host alone")
 		}

@@ -25,6 +25,8 @@ type Lease struct {
 	PID     int       `json:"pid"`
 	Version string    `json:"version"`
 	Until   time.Time `json:"until"`
+	// Rules tells that the agent works on the database's host and makes rules there.
+	Rules bool `json:"rules"`
 }
 
 // ParseLease reads what is stored under KeyAgent. A text that is none is no agent.
@@ -60,7 +62,7 @@ type Report struct {
 	Reason string `json:"reason,omitempty"`
 	// Blind are the ports that are present and wanted and not copied, with when that was first so.
 	Blind map[string]time.Time `json:"blind,omitempty"`
-	// Still is since when the session's counters have stood still while its sources sent, zero if they do not.
+	// Still is since when the session's counters have stood still while its sources sent, nil if they do not.
 	Still *time.Time `json:"still,omitempty"`
 	// Contested are rows that somebody else keeps changing back, which are put back at intervals alone.
 	Contested []string `json:"contested,omitempty"`

@@ -98,7 +98,7 @@ func Assess(p *Plan, readings *Readings) []Health {
 		case StateInvalid, StateRefused:
 			h.Missing = !o.unseen || o.astray != ""
 			h.goesOn(p.Base, mirrors)
-			h.agentSees()
+			h.agentSees(p.Base.Agent)
 		case StateDisabled, StateExpired:
 			h.stillCopies(mirrors)
 		}
@@ -107,14 +107,16 @@ func Assess(p *Plan, readings *Readings) []Health {
 	return list
 }
 
-// agentSees takes an agent's word for what cannot be seen from here.
-func (h *Health) agentSees() {
-	if r := h.Report; r != nil && slices.ContainsFunc(h.Outcome.Refusals, func(r *Refusal) bool { return r.Host }) && Refusals(h.Outcome.Refusals).Host() {
-		h.State, h.Missing, h.Problems, h.Notes = r.State, r.State == StateDegraded || len(r.Blind) > 0, nil, []string{"as the agent on the host says; its rules cannot be seen from here"}
-		h.Blind = slices.Sorted(maps.Keys(r.Blind))
-		if h.Missing {
-			h.Problems = append(h.Problems, r.Reason)
-		}
+// agentSees takes the word of an agent on the host for what cannot be seen from here.
+func (h *Health) agentSees(agent *Lease) {
+	r, refusals := h.Report, Refusals(h.Outcome.Refusals)
+	if r == nil || !agent.Rules || len(refusals) == 0 || !refusals.Host() {
+		return
+	}
+	h.State, h.Problems, h.Notes = r.State, nil, []string{"as the agent on the host says; its rules cannot be seen from here"}
+	h.Blind = slices.Sorted(maps.Keys(r.Blind))
+	if h.Missing = r.State == StateDegraded || r.State == StateRefused || len(r.Blind) > 0; h.Missing {
+		h.Problems = append(h.Problems, r.Reason)
 	}
 }
 

@@ -74,8 +74,11 @@ func (c *Contest) Record(p *plan.Plan, now time.Time) {
 // Holds reports whether a change that the plan has now is to be left for a while.
 func (c *Contest) Holds(p *plan.Plan, now time.Time) func(*plan.Change) bool {
 	return func(change *plan.Change) bool {
+		if len(c.rows) == 0 || !putsBack(change) {
+			return false
+		}
 		b := c.rows[contestKey(p.Base, change)]
-		return b != nil && putsBack(change) && now.Sub(b.last) < b.hold()
+		return b != nil && now.Sub(b.last) < b.hold()
 	}
 }
 

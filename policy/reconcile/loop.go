@@ -45,8 +45,8 @@ type Loop struct {
 	Quiet, Most time.Duration
 	// Check is how long nothing need change before there is a Pass all the same.
 	Check time.Duration
-	// After an error the next try is later by Backoff, which doubles from the First to the Last with each error in a
-	// row, and by up to as much again at random. Changes do not hasten it.
+	// After an error the next try is later by First, which doubles up to Last with each error in a row, and by up to as
+	// much again at random. Changes do not hasten it.
 	First, Last time.Duration
 	// Failed is told of errors, and when there is the next try. It may be nil.
 	Failed func(err error, again time.Duration)
