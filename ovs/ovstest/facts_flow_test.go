@@ -331,8 +331,12 @@ func TestWhatEntersTheTapBridgeReachesNobody(t *testing.T) {
 		"a": capture(b.ctx, t, b.a), "b": capture(b.ctx, t, b.b),
 		"audit1": capture(b.ctx, t, b.audits[0]), "audit2": capture(b.ctx, t, b.audits[1]), "remote": capture(b.ctx, t, remote),
 	}
-	// inject is who had anything of what audit1 sends.
+	// inject is who had anything of what audit1 sends, once the flows of what it sent before follow the configuration: a
+	// revalidators' round under way may have begun before that, the next has not.
 	inject := func() string {
+		for range 2 {
+			appctl(b.ctx, t, b.lab, "revalidator/wait")
+		}
 		payload := ovstest.Payload("injected")
 		for _, to := range []ovstest.Endpoint{
 			b.a, b.audits[1], ovstest.Broadcast, ovstest.Station{MAC: []byte{1, 0x80, 0xc2, 0, 0, 0}, IP: b.a.Addr()},
