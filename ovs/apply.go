@@ -84,7 +84,11 @@ func (c *Conn) commit(ctx context.Context, p *plan.Plan, comment, changing strin
 	if err != nil {
 		return 0, err
 	}
-	return cfgOf(results[at])
+	next, err := cfgOf(results[at])
+	if err == nil {
+		c.audit(ctx, p.Changes, comment, next)
+	}
+	return next, err
 }
 
 // cfgOf reads what selectNextCfg selected.

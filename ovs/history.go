@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"spanctl/policy/plan"
 )
 
-// History is what a database's log tells of spanctl's transactions.
+// History is what a database's log, or the journal, tells of spanctl's transactions.
 type History struct {
 	// Cut is when ovsdb-server last compacted the log: what was before is gone. It is
 	// zero if the log is whole.
@@ -55,11 +56,16 @@ type TracedSession struct {
 	Why string
 }
 
-// ReadHistory reads the log of an Open_vSwitch database, ovsdb(5). A last record that
-// is not whole, since ovsdb-server is writing it, is left out. With ErrDamaged comes
+// ReadHistory reads the log of an Open_vSwitch database, ovsdb(5), or what journalctl
+// -o json --all prints of spanctl's own log, which tells of no rows. A last record that
+// is not whole, since it is being written, is left out. With ErrDamaged comes
 // what is before the damage.
 func ReadHistory(ctx context.Context, log io.Reader) (*History, error) {
-	in, err := newLogReader(log)
+	buffered := bufio.NewReader(log)
+	if first, err := buffered.Peek(1); err == nil && first[0] == '{' {
+		return readJournal(ctx, buffered)
+	}
+	in, err := newLogReader(buffered)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -197,10 +198,59 @@ func TestHistoryOfADamagedLog(t *testing.T) {
 	}
 }
 
+// TestHistoryFromTheJournal reads what journalctl -o json --all prints. The lines of a transaction make one.
+func TestHistoryFromTheJournal(t *testing.T) {
+	t.Parallel()
+	const comment = "spanctl agent by root@h (pid 1): a: drift; b: drift, row-missing"
+	line := func(micro int64, comment, next string) string {
+		return fmt.Sprintf(`{"__REALTIME_TIMESTAMP":"%d","MESSAGE":"changed","SPANCTL_REASON":"drift","SPANCTL_COMMENT":%s,"SPANCTL_NEXT_CFG":"%s"}`+"\n", micro, comment, next)
+	}
+	quoted := func(text string) string { return strconv.Quote(text) }
+	bytesOf := strings.ReplaceAll(fmt.Sprint([]byte("spanctl apply by r@h (pid 2)")), " ", ",")
+	text := `{"__REALTIME_TIMESTAMP":"1","MESSAGE":"connected"}` + "\n" +
+		line(5000000000123456, quoted(comment), "7") + line(5000000000123999, quoted(comment), "7") +
+		`{"__REALTIME_TIMESTAMP":"1","SPANCTL_COMMENT":"somebody's"}` + "\n" + `{"__REALTIME_TIMESTAMP":"1","SPANCTL_COMMENT":["spanctl a","spanctl b"]}` + "\n" +
+		line(5000000000200000, quoted(comment), "8") + // the same once more
+		line(5000000000300000, bytesOf, "9") +
+		line(5000060000000000, quoted(comment), "7") // of another database
+	trail := ovs.Trail{Verb: "agent", By: "root@h", PID: 1, Sessions: map[string][]plan.Reason{"a": {plan.ReasonDrift}, "b": {plan.ReasonDrift, plan.ReasonMissing}}}
+	sessions := []ovs.TracedSession{{Name: "a", Reasons: trail.Sessions["a"]}, {Name: "b", Reasons: trail.Sessions["b"]}}
+	agent := func(micro int64) ovs.Transaction {
+		return ovs.Transaction{Time: time.UnixMicro(micro).UTC(), Comment: comment, Trail: &trail, Sessions: sessions}
+	}
+	want := &ovs.History{Transactions: []ovs.Transaction{
+		agent(5000000000123456), agent(5000000000200000),
+		{Time: time.UnixMicro(5000000000300000).UTC(), Comment: "spanctl apply by r@h (pid 2)", Trail: &ovs.Trail{Verb: "apply", By: "r@h", PID: 2}},
+		agent(5000060000000000),
+	}}
+	for _, unfinished := range []string{"", `{"__REALTIME_TIMESTAMP":"5000060000000001","SPANCTL_COM`} {
+		if h := readHistory(t, []byte(text+unfinished)); !cmp.Equal(h, want) {
+			t.Error(cmp.Diff(want, h))
+		}
+	}
+	for damage, said := range map[string]string{
+		line(1, "null", "1"):   "give journalctl --all as well",
+		"Nov 29 20:00:00 h\n": "invalid character",
+		`{"SPANCTL_COMMENT":"spanctl agent by r@h (pid 1)"}` + "\n": "no time",
+	} {
+		h, err := ovs.ReadHistory(t.Context(), strings.NewReader(text+damage+text))
+		if !errors.Is(err, ovs.ErrDamaged) || !strings.Contains(err.Error(), said) || !strings.Contains(err.Error(), "line 9: ") || !cmp.Equal(h, want) {
+			t.Errorf("%s: %v\n%s", damage, err, cmp.Diff(want, h))
+		}
+	}
+	for _, text := range []string{"", "{", "{\n", "{}}\n", "[]\n"} {
+		h, err := ovs.ReadHistory(t.Context(), strings.NewReader(text))
+		if text == "{" && (err != nil || len(h.Transactions) > 0) || text != "{" && !errors.Is(err, ovs.ErrNoLog) {
+			t.Errorf("%q: %+v, %v", text, h, err)
+		}
+	}
+}
+
 func FuzzReadHistory(f *testing.F) {
 	f.Add(logOf(schemaRecord), `{"_date":5000000000000,"_is_diff":true,`+tunnel+`,`+byRoot+`}`)
 	f.Add(logOf(schemaRecord, `{"_is_diff":true,`+tunnel+`}`), `{"Interface":{"i":{}},"Port":{"p":{"interfaces":["set",[["uuid","i"]]]}},`+byRoot+`}`)
 	f.Add([]byte("OVSDB CLUSTER 10 x\n"), `{"Open_vSwitch":{"o":{"external_ids":["map",[["spanctl/session/a","{}"]]]}},"Mirror":{"m":null}}`)
+	f.Add([]byte(`{"__REALTIME_TIMESTAMP":"5000000000123456","SPANCTL_COMMENT":"spanctl agent by root@h (pid 1): a: drift"}`+"\n"), `{}`)
 	f.Fuzz(func(t *testing.T, log []byte, record string) {
 		for _, log := range [][]byte{log, logOf(schemaRecord, record), append(log, logOf(record, record)...)} {
 			h, err := ovs.ReadHistory(t.Context(), bytes.NewReader(log))

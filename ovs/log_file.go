@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -99,7 +100,7 @@ func openLogOf(remote, socket string) (*os.File, string, error) {
 		} else if err != nil {
 			continue
 		}
-		_, err = newLogReader(log)
+		_, err = newLogReader(bufio.NewReader(log))
 		if _, failed := log.Seek(0, io.SeekStart); err == nil && failed == nil {
 			return log, name, nil
 		}

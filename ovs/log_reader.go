@@ -28,9 +28,9 @@ type logReader struct {
 
 // newLogReader reads the first record, the schema. Its error is ErrNoLog if the file is
 // not the log of a standalone Open_vSwitch database.
-func newLogReader(in io.Reader) (*logReader, error) {
+func newLogReader(in *bufio.Reader) (*logReader, error) {
 	const clustered = "OVSDB CLUSTER "
-	r := &logReader{in: bufio.NewReader(in), magic: "JSON"}
+	r := &logReader{in: in, magic: "JSON"}
 	head, err := r.in.Peek(len(clustered))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

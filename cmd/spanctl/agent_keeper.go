@@ -171,7 +171,10 @@ func (k *keeper) plan(ctx context.Context) ovs.Planner {
 func (k *keeper) committed(ctx context.Context, applied *ovs.Applied, cause reconcile.Cause) (reconcile.Result, error) {
 	now := time.Now()
 	k.contest.Record(applied.Plan, now)
-	k.audit(ctx, applied)
+	for i := range applied.Plan.Changes {
+		k.state.changed(string(applied.Plan.Changes[i].Reason))
+	}
+	k.state.committed()
 	if err := k.conn.WaitInForce(ctx, applied); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -179,21 +182,6 @@ func (k *keeper) committed(ctx context.Context, applied *ovs.Applied, cause reco
 		k.state.inForce(time.Since(cause.Changed))
 	}
 	return reconcile.Result{Again: now}, nil
-}
-
-// audit logs what was changed, by session and reason.
-func (k *keeper) audit(ctx context.Context, applied *ovs.Applied) {
-	counts := map[[2]string]int{}
-	for i := range applied.Plan.Changes {
-		c := &applied.Plan.Changes[i]
-		counts[[2]string{strings.Join(c.Sessions, ","), string(c.Reason)}]++
-	}
-	keys := slices.SortedFunc(maps.Keys(counts), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
-	for _, key := range keys {
-		k.log.InfoContext(ctx, "changed", "session", key[0], "reason", key[1], "changes", counts[key], "next_cfg", applied.NextCfg, "comment", comment("agent"))
-		k.state.changed(key[1], counts[key])
-	}
-	k.state.committed()
 }
 
 // otherEnds is when another agent's lease ends, zero if that is not known.

@@ -20,7 +20,7 @@ import (
 func gathered(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	s := newState()
-	s.changed("new", 1)
+	s.changed("new")
 	now := time.Now()
 	s.know([]plan.Health{{
 		Outcome: &plan.Outcome{Name: "audit"}, State: plan.StateActive,

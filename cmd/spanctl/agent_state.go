@@ -83,9 +83,7 @@ func (s *state) failed() {
 // ovs-vswitchd had taken it in.
 func (s *state) committed() { s.metrics.transactions.Inc() }
 
-func (s *state) changed(reason string, n int) {
-	s.metrics.changes.WithLabelValues(reason).Add(float64(n))
-}
+func (s *state) changed(reason string) { s.metrics.changes.WithLabelValues(reason).Inc() }
 
 func (s *state) inForce(d time.Duration) { s.metrics.inForce.Observe(d.Seconds()) }
 

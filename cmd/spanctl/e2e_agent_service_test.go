@@ -2,15 +2,20 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -228,22 +233,69 @@ func TestE2EAgentServiceIsWatched(t *testing.T) {
 	}
 }
 
-// Logs go to the journal, with the attributes as fields: the socket is the test's own, in a mount namespace.
+// Logs go to the journal, with the attributes as fields, and history reads them from there: the same as from the database.
+// The journald is the test's own, in mount namespaces in which /run is.
 func TestE2EAgentServiceJournal(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	journal := s.listen(filepath.Join(s.lab.Dir, "socket"))
-	p := s.startIn("mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind \"$JOURNAL\" /run/systemd/journal",
-		[]string{"JOURNAL=" + s.lab.Dir}, s.lab.DB, "agent", "--listen", "", "--log-level", "info", "--log-format", "journald")
-	message := journal.await("MESSAGE=connected\n")
-	for _, field := range []string{"PRIORITY=6\n", "SPANCTL_DB=" + s.lab.DB + "\n", "SYSLOG_IDENTIFIER=spanctl\n"} {
-		if !strings.Contains(message, field) {
-			t.Errorf("the journal's entry lacks %q:\n%s", field, message)
+	s := newSite(t, "a", "b", "audit")
+	const prepare = `mount -t tmpfs none /run && mkdir -p /run/systemd/journal /run/log/journal &&
+		mount --bind "$JOURNAL/sockets" /run/systemd/journal && mount --bind "$JOURNAL/log" /run/log/journal`
+	dir := filepath.Join(s.lab.Dir, "journal")
+	for _, name := range []string{"sockets", "log"} {
+		s.check(os.MkdirAll(filepath.Join(dir, name), 0o755))
+	}
+	environ := []string{"JOURNAL=" + dir}
+	cmd := exec.CommandContext(s.ctx, "sh", "-c", prepare+" && exec /usr/lib/systemd/systemd-journald")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	s.startCommand(cmd, environ, nil)
+	s.await("journald", func() bool {
+		_, err := os.Stat(filepath.Join(dir, "sockets", "socket"))
+		return err == nil
+	})
+	journal := func() string {
+		out, err := exec.CommandContext(s.ctx, "journalctl", "--directory", filepath.Join(dir, "log"), "-t", "spanctl", "-o", "json", "--all").Output()
+		s.check(err)
+		return string(out)
+	}
+	p := s.startIn(prepare, environ, s.lab.DB, "agent", "--listen", "", "--log-level", "info", "--log-format", "journald")
+	s.await("the agent's first entry", func() bool { return strings.Contains(journal(), `"MESSAGE":"connected"`) })
+	for _, field := range []string{`"PRIORITY":"6"`, `"SPANCTL_DB":"` + s.lab.DB + `"`} {
+		if got := journal(); !strings.Contains(got, field) {
+			t.Errorf("the journal lacks %s:\n%s", field, got)
 		}
 	}
+	s.apply(auditA) // by this process: it is in the database alone
+	s.restart(s.guests["a"])
+	s.awaitActive("audit")
+	s.vsctl("clear", "Bridge", "br0", "mirrors")
+	s.awaitActive("audit")
 	s.terminate(p)
 	if said := p.said.String(); said != "" {
 		t.Errorf("the agent also says\n%s", said)
+	}
+	// told is the agent's transactions in the journal or, without one, in the database.
+	told := func(stdin string, args ...string) (told []string) {
+		var out, errs bytes.Buffer
+		if code := run(append([]string{"history", "audit", "-o", "json", "--db", s.lab.DB}, args...), strings.NewReader(stdin), &out, &errs); code != exitOK {
+			t.Fatalf("history exits %d\n%s", code, &errs)
+		}
+		var doc struct{ Transactions []jsonTransaction }
+		s.check(json.Unmarshal(out.Bytes(), &doc))
+		for _, tr := range doc.Transactions {
+			if tr.Verb != "agent" {
+				continue
+			}
+			at, err := time.Parse(time.RFC3339, tr.Time)
+			s.check(err)
+			if d := time.Since(at); d < 0 || d > time.Hour {
+				t.Errorf("it was at %s", at)
+			}
+			told = append(told, fmt.Sprint(tr.Comment, tr.By, tr.PID, tr.Sessions))
+		}
+		return told
+	}
+	if journaled, stored := told(journal(), "--file", "-"), told(""); !slices.Equal(journaled, stored) || len(stored) < 2 {
+		t.Errorf("the journal tells\n%s\nand the database\n%s", strings.Join(journaled, "\n"), strings.Join(stored, "\n"))
 	}
 	// Without a journal it says what to do.
 	p = s.startIn("mount -t tmpfs none /run", nil, s.lab.DB, "get", "--log-format", "journald")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -24,8 +25,11 @@ how many rows were made (+), changed (~) and removed (-).
 It is read from the log that ovsdb-server keeps in the database's file, so it must
 run on the server's host, as root or as a user who may read that. ovsdb-server
 compacts the log, at the latest after a day with 100 transactions: what was before
-is gone, and history says so. Logs of clustered databases are not read.`,
-		Example: "  spanctl history audit --since 24h\n  spanctl history --file /var/backups/conf.db",
+is gone, and history says so. Logs of clustered databases are not read.
+
+What the agent has logged to the journal of systemd is read as well: it lasts longer,
+tells also of databases elsewhere, and of no rows.`,
+		Example: "  spanctl history audit --since 24h\n  spanctl history --file /var/backups/conf.db\n  journalctl -t spanctl -o json --all | spanctl history --file -",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			from, err := parseSince(since, time.Now())
@@ -34,7 +38,7 @@ is gone, and history says so. Logs of clustered databases are not read.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), a.settings.GetDuration("timeout"))
 			defer cancel()
-			h, name, err := readHistory(ctx, file, a.settings.GetString("db"))
+			h, name, err := readHistory(ctx, cmd.InOrStdin(), file, a.settings.GetString("db"))
 			if h == nil {
 				return err
 			}
@@ -47,25 +51,29 @@ is gone, and history says so. Logs of clustered databases are not read.`,
 			return err // the log is damaged further on
 		},
 	}
-	cmd.Flags().StringVar(&file, "file", "", "the database's file (default: the one that the server of --db has open)")
+	cmd.Flags().StringVar(&file, "file", "", "the database's file, or what journalctl -o json --all has printed; - is stdin (default: the file that the server of --db has open)")
 	cmd.Flags().StringVar(&since, "since", "", "only what is not older: a duration such as 24h, a date, or a time as in RFC 3339")
 	return cmd
 }
 
-// readHistory reads the file, or that of the database. With an error there may be
+// readHistory reads the file, stdin, or the file of the database. With an error there may be
 // history too.
-func readHistory(ctx context.Context, file, db string) (*ovs.History, string, error) {
-	var log *os.File
-	var err error
-	if file != "" {
-		log, err = ovs.OpenLogFile(file)
-	} else {
-		log, file, err = ovs.OpenLog(db)
+func readHistory(ctx context.Context, stdin io.Reader, file, db string) (*ovs.History, string, error) {
+	log := stdin
+	if file != "-" {
+		var opened *os.File
+		var err error
+		if file != "" {
+			opened, err = ovs.OpenLogFile(file)
+		} else {
+			opened, file, err = ovs.OpenLog(db)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		defer opened.Close()
+		log = opened
 	}
-	if err != nil {
-		return nil, "", err
-	}
-	defer log.Close()
 	h, err := ovs.ReadHistory(ctx, log)
 	if err != nil {
 		err = fmt.Errorf("%s: %w", file, err)
