@@ -229,7 +229,7 @@ func TestHistoryFromTheJournal(t *testing.T) {
 		}
 	}
 	for damage, said := range map[string]string{
-		line(1, "null", "1"):   "give journalctl --all as well",
+		line(1, "null", "1"):  "give journalctl --all as well",
 		"Nov 29 20:00:00 h\n": "invalid character",
 		`{"SPANCTL_COMMENT":"spanctl agent by r@h (pid 1)"}` + "\n": "no time",
 	} {
