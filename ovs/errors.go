@@ -69,15 +69,18 @@ func unreachable(remote string, err error) error {
 // guard failed, a row that is used has gone or a name is taken, ErrRejected
 // otherwise.
 func outcome(results []ovsdb.OperationResult, ops []ovsdb.Operation) error {
-	failed, err := ovsdb.CheckOperationResults(results, ops)
-	if err == nil {
+	failed, all := ovsdb.CheckOperationResults(results, ops)
+	if all == nil {
 		return nil
 	}
-	causes := []error{err}
-	for _, f := range failed {
-		causes = append(causes, f)
+	for i, f := range failed { // they say more than how many they are
+		f := fmt.Errorf("%s of %s: %w", f.Operation().Op, f.Operation().Table, f)
+		if i == 0 {
+			all = f
+		} else {
+			all = fmt.Errorf("%w; %w", all, f)
+		}
 	}
-	all := errors.Join(causes...)
 	var timedOut *ovsdb.TimedOut
 	var integrity *ovsdb.ReferentialIntegrityViolation
 	// Names are unique: somebody has made a row with one that was free.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/ovn-kubernetes/libovsdb/cache"
@@ -22,15 +23,22 @@ import (
 func (c *Conn) Watch(ctx context.Context) <-chan struct{} {
 	w := &watch{changes: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(ctx)
-	// The library tells of the end only whoever listens at that moment: nothing else is done here.
+	// The library tells of the end only whoever listens at that moment: it is asked now and then as well.
 	ended := c.client.DisconnectNotify()
 	go func() {
 		defer cancel()
-		select {
-		case <-ctx.Done():
-		case <-ended:
+		defer w.end()
+		ask := time.NewTicker(time.Second)
+		defer ask.Stop()
+		for c.client.Connected() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ended:
+				return
+			case <-ask.C:
+			}
 		}
-		w.end()
 	}()
 	rows := c.client.Cache()
 	if rows == nil { // it goes with the connection

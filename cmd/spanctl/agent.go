@@ -101,7 +101,7 @@ func (g *agent) connect(ctx context.Context) (reconcile.Host, error) {
 	g.log.InfoContext(ctx, "connected", "db", g.settings.GetString("db"))
 	g.state.connected()
 	ctx, end := context.WithCancel(ctx)
-	return &keeper{agent: g, conn: conn, changes: conn.Watch(ctx), end: end}, nil
+	return &keeper{agent: g, conn: conn, changes: conn.Watch(ctx), end: end, refused: refused{}}, nil
 }
 
 // run keeps the sessions in force until the context ends.

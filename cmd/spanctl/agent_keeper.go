@@ -19,9 +19,6 @@ import (
 const (
 	// retryTunnels is how often tunnels that could not be added are tried again.
 	retryTunnels = 30 * time.Second
-	// withoutRules is how long sessions that need rules are left alone at first, and at most, when rules could not be made.
-	withoutRules     = time.Second
-	withoutRulesLast = 30 * time.Second
 	// sampled is how many sources of a session are asked at a time whether they send.
 	sampled = 4
 )
@@ -52,13 +49,13 @@ type keeper struct {
 	busy     time.Time
 	root     string // of the database whose lease is this agent's, empty if it never was
 	daemon   string // the ovs-vswitchd that was seen last
-	// ruleless is until when rules are not tried again, with which ovs-vswitchd, and how long that is.
+	// ruleless is for how long sessions that need rules are left alone, since this ovs-vswitchd could not be asked for any.
 	ruleless struct {
-		until  time.Time
+		reconcile.Pause
 		daemon string
-		wait   time.Duration
 	}
-	readAt time.Time
+	refused refused
+	readAt  time.Time
 }
 
 func (k *keeper) Changes() <-chan struct{} { return k.changes }
@@ -97,11 +94,13 @@ func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 		k.planned = nil
 		var applied *ovs.Applied
 		applied, err = k.conn.Apply(ctx, k.plan(ctx), comment("agent"))
-		if err == nil && applied.Committed {
+		switch {
+		case err == nil && applied.Committed:
 			return k.committed(ctx, applied, cause)
-		}
-		if err == nil {
+		case err == nil:
 			k.planned = k.whole
+		case isRefusal(err):
+			err = k.oneByOne(ctx, cause, err)
 		}
 	}
 	var result reconcile.Result
@@ -122,13 +121,13 @@ func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	return result, err
 }
 
-// leaveRules has sessions that need rules left alone for a while, if it is these that cannot be made: the others go on.
+// leaveRules has sessions that need rules left alone for a while, if ovs-vswitchd cannot be asked for rules: the others go
+// on.
 func (k *keeper) leaveRules(err error, now time.Time) {
-	if !errors.Is(err, openflow.ErrUnreachable) && !errors.Is(err, openflow.ErrRejected) {
-		return
+	if errors.Is(err, openflow.ErrUnreachable) {
+		k.ruleless.Begin(now)
+		k.ruleless.daemon = k.daemon
 	}
-	k.ruleless.wait = min(withoutRulesLast, max(withoutRules, 2*k.ruleless.wait))
-	k.ruleless.until, k.ruleless.daemon = now.Add(k.ruleless.wait), k.daemon
 }
 
 // hostMatters reports whether the plan rests on something that OVSDB does not tell of.
@@ -156,12 +155,9 @@ func (k *keeper) plan(ctx context.Context) ovs.Planner {
 			p = p.Tidy()
 		}
 		k.whole = p
-		p = p.Without(k.contest.Holds(p, now))
-		switch k.daemon = snap.Daemon; {
-		case k.daemon == k.ruleless.daemon && now.Before(k.ruleless.until):
+		p = p.Without(k.contest.Holds(p, now)).Without(k.refused.holds(snap, now))
+		if k.daemon = snap.Daemon; k.daemon == k.ruleless.daemon && k.ruleless.Lasts(now) {
 			p = p.Without(func(c *plan.Change) bool { return c.Tier == plan.TierFlow })
-		case now.After(k.ruleless.until.Add(withoutRulesLast)):
-			k.ruleless.wait = 0
 		}
 		return p, nil
 	}
@@ -209,6 +205,7 @@ func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 	}
 	contested, due := k.contest.Rows(now)
 	reports := k.track.Reports(p, health, contested, now)
+	due = reconcile.Sooner(due, k.refused.report(p.Base, reports, now))
 	put, remove := map[string]string{}, []string(nil)
 	for name, r := range reports {
 		if text := r.Text(); p.Base.Reports[name] != text {
@@ -232,8 +229,8 @@ func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 		k.told(ctx, name, r)
 	}
 	k.due = reconcile.Sooner(reconcile.Expiry(plan.StoredIntent(p.Base), now), due)
-	if k.ruleless.until.After(now) {
-		k.due = reconcile.Sooner(k.due, k.ruleless.until)
+	if k.ruleless.Lasts(now) {
+		k.due = reconcile.Sooner(k.due, k.ruleless.Until)
 	}
 	return reconcile.Result{Again: k.due}, nil
 }
@@ -254,14 +251,14 @@ func (k *keeper) remember(snap *plan.Snapshot, put map[string]string, remove []s
 func (k *keeper) told(ctx context.Context, name string, r *plan.Report) {
 	before := k.last[name]
 	k.last[name] = r
-	if before != nil && before.State == r.State && before.Reason == r.Reason && maps.EqualFunc(before.Blind, r.Blind, time.Time.Equal) && slices.Equal(before.Contested, r.Contested) {
+	if before != nil && before.State == r.State && before.Reason == r.Reason && before.Failed == r.Failed && maps.EqualFunc(before.Blind, r.Blind, time.Time.Equal) && slices.Equal(before.Contested, r.Contested) {
 		return
 	}
 	level := slog.LevelInfo
-	if len(r.Blind)+len(r.Contested) > 0 || r.State == plan.StateDegraded {
+	if len(r.Blind)+len(r.Contested)+len(r.Failed) > 0 || r.State == plan.StateDegraded {
 		level = slog.LevelWarn
 	}
-	k.log.Log(ctx, level, "session", "session", name, "state", r.State, "reason", r.Reason, "blind", slices.Sorted(maps.Keys(r.Blind)), "contested", r.Contested)
+	k.log.Log(ctx, level, "session", "session", name, "state", r.State, "reason", r.Reason, "blind", slices.Sorted(maps.Keys(r.Blind)), "contested", r.Contested, "failed", r.Failed)
 }
 
 // read reads the counters of mirrors and of some of the sources.

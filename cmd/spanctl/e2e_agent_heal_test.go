@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -259,4 +260,50 @@ func TestE2EAgentWithoutRules(t *testing.T) {
 	s.agent()
 	s.awaitActive("ruled")
 	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+}
+
+// What the database refuses for one session is reported and tried again, and hurts no other: here a schema that knows no
+// such snaplen, until it does.
+func TestE2EAgentIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit", "ids")
+	p := s.agent()
+	limit := func(from, to string) {
+		s.convert(func(schema *ovsSchema) {
+			mirror := string(schema.Tables["Mirror"])
+			if !strings.Contains(mirror, `"maxInteger":`+from) {
+				t.Fatalf("the schema has %s", mirror)
+			}
+			schema.Tables["Mirror"] = json.RawMessage(strings.Replace(mirror, `"maxInteger":`+from, `"maxInteger":`+to, 1))
+		})
+	}
+	limit("65535", "1000")
+	for name, text := range map[string]string{
+		"good":  `{"version":1,"sources":[{"vm":"a"}],"destinations":[{"vm":"audit"}]}`,
+		"large": `{"version":1,"sources":[{"vm":"b"}],"destinations":[{"vm":"ids"}],"snaplen":2000}`,
+	} {
+		s.vsctl("set", "Open_vSwitch", ".", `external_ids:"spanctl/session/`+name+`"=`+strconv.Quote(text))
+	}
+	good := func() {
+		s.Helper()
+		s.await("session good", func() bool { h := s.status(exitDegraded)["good"]; return h.State == plan.StateActive })
+		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	}
+	for range 2 {
+		s.await("the report", func() bool {
+			h := s.status(exitDegraded)["large"]
+			return h.State == plan.StateDegraded && h.Report != nil && strings.Contains(h.Report.Failed, "2000 is not in the valid range")
+		})
+		good()
+		s.restart(s.guests["a"])
+		good()
+	}
+	if out := s.want(exitDegraded, "status"); !strings.Contains(out, "the agent tries again now and then: OVSDB refused the transaction: insert of Mirror: constraint violation: 2000") {
+		t.Errorf("status says %s", out)
+	}
+	limit("1000", "65535")
+	s.awaitActive("large")
+	s.await("the report", func() bool { h := s.status(exitOK)["large"]; return h.Report != nil && h.Report.Failed == "" })
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["ids"], 3)
+	s.terminate(p)
 }

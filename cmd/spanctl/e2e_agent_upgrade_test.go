@@ -12,6 +12,32 @@ import (
 	"spanctl/policy/plan"
 )
 
+// An ovsSchema is one of OVSDB, RFC 7047 section 3.2.
+type ovsSchema struct {
+	Name    string                     `json:"name"`
+	Version string                     `json:"version"`
+	Tables  map[string]json.RawMessage `json:"tables"`
+}
+
+// convert converts the running database to its schema with a change, as an upgrade of Open vSwitch does, and returns the
+// file with that schema.
+func (s *site) convert(change func(*ovsSchema)) string {
+	s.Helper()
+	text, err := exec.CommandContext(s.ctx, "ovsdb-client", "get-schema", s.lab.DB, "Open_vSwitch").Output()
+	s.check(err)
+	var schema ovsSchema
+	s.check(json.Unmarshal(text, &schema))
+	change(&schema)
+	text, err = json.Marshal(schema)
+	s.check(err)
+	file := filepath.Join(s.TempDir(), schema.Version+".ovsschema")
+	s.check(os.WriteFile(file, text, 0o600))
+	if out, err := exec.CommandContext(s.ctx, "ovsdb-client", "convert", s.lab.DB, file).CombinedOutput(); err != nil {
+		s.Fatalf("ovsdb-client convert: %v: %s", err, out)
+	}
+	return file
+}
+
 // The database is converted to another schema while the agent is connected, as an upgrade of Open vSwitch does it, and then
 // replaced by an empty one, and by one that has no root row yet. The agent goes on with what is there.
 func TestE2EAgentOutlivesItsDatabase(t *testing.T) {
@@ -22,23 +48,10 @@ func TestE2EAgentOutlivesItsDatabase(t *testing.T) {
 	s.apply(session)
 	s.awaitActive("audit")
 
-	text, err := exec.CommandContext(s.ctx, "ovsdb-client", "get-schema", s.lab.DB, "Open_vSwitch").Output()
-	s.check(err)
-	var schema struct {
-		Name    string                     `json:"name"`
-		Version string                     `json:"version"`
-		Tables  map[string]json.RawMessage `json:"tables"`
-	}
-	s.check(json.Unmarshal(text, &schema))
-	schema.Version = "99.0.0"
-	schema.Tables["Later"] = json.RawMessage(`{"columns":{"name":{"type":"string"}}}`)
-	text, err = json.Marshal(schema)
-	s.check(err)
-	later := filepath.Join(s.TempDir(), "later.ovsschema")
-	s.check(os.WriteFile(later, text, 0o600))
-	if out, err := exec.CommandContext(s.ctx, "ovsdb-client", "convert", s.lab.DB, later).CombinedOutput(); err != nil {
-		t.Fatalf("ovsdb-client convert: %v: %s", err, out)
-	}
+	later := s.convert(func(schema *ovsSchema) {
+		schema.Version = "99.0.0"
+		schema.Tables["Later"] = json.RawMessage(`{"columns":{"name":{"type":"string"}}}`)
+	})
 	s.restart(s.guests["a"])
 	s.awaitActive("audit")
 	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)

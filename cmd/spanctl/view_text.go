@@ -337,6 +337,9 @@ func writeReport(b *bytes.Buffer, h *plan.Health) {
 	if rows := h.Report.Contested; len(rows) > 0 {
 		fmt.Fprintf(b, "  ! somebody else keeps changing back: %s\n", strings.Join(rows, ", "))
 	}
+	if why := h.Report.Failed; why != "" {
+		fmt.Fprintf(b, "  ! the agent tries again now and then: %s\n", printable(why))
+	}
 }
 
 // writePlace writes a line for a destination, if anything is known of it.

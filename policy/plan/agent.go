@@ -66,6 +66,8 @@ type Report struct {
 	Still *time.Time `json:"still,omitempty"`
 	// Contested are rows that somebody else keeps changing back, which are put back at intervals alone.
 	Contested []string `json:"contested,omitempty"`
+	// Failed is why the database or ovs-vswitchd refuses what the session needs, which is tried again now and then.
+	Failed string `json:"failed,omitempty"`
 }
 
 // ParseReport reads what is stored under KeyReportPrefix, and is nil if that is none.

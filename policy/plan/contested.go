@@ -5,34 +5,52 @@ import "slices"
 // Without is the plan without the changes that held reports, and without all others that belong together with them: those
 // for the same sessions.
 func (p *Plan) Without(held func(*Change) bool) *Plan {
+	together := p.together(held)
+	if len(together) == 0 {
+		return p
+	}
+	return p.only(func(i int) bool { return !together[i] })
+}
+
+// Only is what Without leaves out.
+func (p *Plan) Only(wanted func(*Change) bool) *Plan {
+	together := p.together(wanted)
+	return p.only(func(i int) bool { return together[i] })
+}
+
+// together are the changes that some reports, and those for the same sessions, by index. What makes running connections
+// follow is none: it goes with the changes that are left.
+func (p *Plan) together(some func(*Change) bool) map[int]bool {
 	sessions := map[string]bool{}
-	left := map[int]bool{}
+	together := map[int]bool{}
 	for more := true; more; {
 		more = false
 		for i := range p.Changes {
 			c := &p.Changes[i]
 			shares := slices.ContainsFunc(c.Sessions, func(name string) bool { return sessions[name] })
-			if left[i] || c.Reason == ReasonFollow || !shares && !held(c) {
+			if together[i] || c.Reason == ReasonFollow || !shares && !some(c) {
 				continue
 			}
-			left[i], more = true, true
+			together[i], more = true, true
 			for _, name := range c.Sessions {
 				sessions[name] = true
 			}
 		}
 	}
-	if len(left) == 0 {
-		return p
-	}
-	without := *p
-	without.Changes = nil
+	return together
+}
+
+// only is the plan with these changes, and what makes running connections follow them.
+func (p *Plan) only(kept func(i int) bool) *Plan {
+	only := *p
+	only.Changes = nil
 	for i := range p.Changes {
-		if !left[i] && p.Changes[i].Reason != ReasonFollow {
-			without.Changes = append(without.Changes, p.Changes[i])
+		if kept(i) && p.Changes[i].Reason != ReasonFollow {
+			only.Changes = append(only.Changes, p.Changes[i])
 		}
 	}
-	without.Changes = Sort(append(without.Changes, follow(p.Base, without.Changes)...))
-	return &without
+	only.Changes = Sort(append(only.Changes, follow(p.Base, only.Changes)...))
+	return &only
 }
 
 // NewPorts are the UUIDs of others' ports that are there and that the row did not refer to before the change. A port

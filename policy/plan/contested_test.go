@@ -84,6 +84,12 @@ func TestWithoutSharing(t *testing.T) {
 		if !slices.Equal(names, left) {
 			t.Errorf("without %s there is %q, want %q", held, names, left)
 		}
+		for _, c := range p.Only(func(c *plan.Change) bool { return c.Name == held }).Changes {
+			names = append(names, c.Name)
+		}
+		if slices.Sort(names); !slices.Equal(names, []string{"1", "2", "3", "4", "5", "6"}) {
+			t.Errorf("with and without %s there is %q", held, names)
+		}
 	}
 }
 
