@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -152,45 +153,116 @@ func (s *site) wantBare(bare string) {
 	}
 }
 
-// A rival that keeps deleting our mirrors is not fought in a hot loop, it is reported; and when it is gone all is well again.
+// A rival is somebody who keeps changing or deleting what is ours.
+type rival struct {
+	session string
+	does    func(r rivalry)
+	// after mends what cannot be told from somebody else's by itself; nil is nothing.
+	after func(r rivalry)
+}
+
+// rivalry is a rival on a site.
+type rivalry struct {
+	*site
+	ctx context.Context
+}
+
+// try runs ovs-vsctl, which fails where what it names has gone.
+func (r rivalry) try(args ...string) string {
+	out, _ := r.lab.VSCtl(r.ctx, append([]string{"--no-wait", "--bare"}, args...)...)
+	return strings.TrimSpace(out)
+}
+
+// each changes each of the rows with such a name.
+func (r rivalry) each(table, verb string, change ...string) {
+	for row := range strings.SplitSeq(r.try("--columns=_uuid,name", "find", table), "\n\n") {
+		if uuid, name, _ := strings.Cut(row, "\n"); strings.HasPrefix(name, "spanctl-") {
+			r.try(append([]string{verb, table, uuid}, change...)...)
+		}
+	}
+}
+
+func (r rivalry) tap() string {
+	return r.try("--columns=name", "find", "Bridge", "external_ids:spanctl-managed=true")
+}
+
+var agentRivals = func() map[string]rival {
+	const direct = "  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n"
+	const hub = "  audit: {sources: [{vm: a}], destinations: [{vm: audit}, {vm: d}]}\n"
+	each := func(table, verb string, change ...string) func(rivalry) {
+		return func(r rivalry) { r.each(table, verb, change...) }
+	}
+	return map[string]rival{
+		"mirrors deleted":         {session: direct, does: func(r rivalry) { r.try("clear", "Bridge", "br0", "mirrors") }},
+		"mirror's session":        {session: direct, does: each("Mirror", "set", "external_ids:spanctl-session=other")},
+		"mirror disowned":         {session: direct, does: each("Mirror", "clear", "external_ids")},
+		"mirror's output":         {session: direct, does: each("Mirror", "clear", "output_port")},
+		"tap bridge's session":    {session: hub, does: each("Bridge", "set", "external_ids:spanctl-session=other")},
+		"tap bridge disowned":     {hub, each("Bridge", "clear", "external_ids"), each("Bridge", "set", "external_ids:spanctl-managed=true")},
+		"ports' session":          {session: hub, does: each("Port", "set", "external_ids:spanctl-session=other")},
+		"ports disowned":          {hub, each("Port", "clear", "external_ids"), each("Port", "set", "external_ids:spanctl-managed=true")},
+		"destination's own place": {session: hub, does: func(r rivalry) { r.try("remove", "Port", "vif-audit", "external_ids", "spanctl-saved-bridge") }},
+		"destination taken": {session: hub, does: func(r rivalry) {
+			if port := r.try("--columns=_uuid", "find", "Port", "name=vif-audit"); port != "" {
+				r.try("--", "remove", "Bridge", r.tap(), "ports", port, "--", "add", "Bridge", "br0", "ports", port)
+			}
+		}},
+		"tap bridge deleted": {
+			hub, func(r rivalry) { r.try("--if-exists", "del-br", r.tap()) },
+			func(r rivalry) { r.restart(r.guests["audit"]); r.restart(r.guests["d"]) },
+		},
+	}
+}()
+
+// A rival is not fought in a hot loop, whatever it does; what it does is reported, and when it is gone all is well again.
 func TestE2EAgentIsContested(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "a", "b", "c", "audit", "ids")
-	s.agent()
-	s.apply("  audit: {sources: [{vm: a}], destinations: [{vm: audit}]}\n")
-	s.awaitActive("audit")
-	before := s.transactions()
-	ctx, stop := context.WithCancel(s.ctx)
-	defer stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for ctx.Err() == nil {
-			_, _ = s.lab.VSCtl(ctx, "--no-wait", "clear", "Bridge", "br0", "mirrors")
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
+	for name, c := range agentRivals {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "a", "b", "c", "d", "audit", "ids")
+			s.agent()
+			s.apply(c.session)
+			s.awaitActive("audit")
+			before := s.transactions()
+			ctx, stop := context.WithCancel(s.ctx)
+			defer stop()
+			var rounds atomic.Int64
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				tick := time.NewTicker(100 * time.Millisecond)
+				defer tick.Stop()
+				for ; ctx.Err() == nil; rounds.Add(1) {
+					c.does(rivalry{s, ctx})
+					select {
+					case <-tick.C:
+					case <-ctx.Done():
+					}
+				}
+			}()
+			s.await("the report", func() bool {
+				text := s.vsctl("--no-wait", "--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+`audit"`)
+				r := plan.ParseReport(unquote(text))
+				return r != nil && (len(r.Contested) > 0 || r.State == plan.StateRefused || r.State == plan.StateWaiting)
+			})
+			// What is not contested goes on.
+			s.apply("  other: {sources: [{vm: c}], destinations: [{vm: ids}]}\n", "--no-wait")
+			const many = 40
+			s.await("the rival", func() bool { return rounds.Load() > many })
+			if sent := s.transactions() - before; sent > many*3/4 {
+				t.Errorf("%d transactions against a rival who did %d", sent, rounds.Load())
 			}
-		}
-	}()
-	report := func() *plan.Report {
-		text, err := s.lab.VSCtl(s.ctx, "--no-wait", "--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+`audit"`)
-		s.check(err)
-		return plan.ParseReport(unquote(text))
+			stop()
+			<-done
+			if c.after != nil {
+				c.after(rivalry{s, s.ctx})
+			}
+			s.awaitActive("audit")
+			s.awaitActive("other")
+			s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 5)
+		})
 	}
-	s.await("the report", func() bool { r := report(); return r != nil && len(r.Contested) > 0 && len(r.Blind) > 0 })
-	if sent := s.transactions() - before; sent > 30 {
-		t.Errorf("%d transactions against a rival", sent)
-	}
-	// What is not contested goes on.
-	s.apply("  other: {sources: [{vm: c}], destinations: [{vm: ids}]}\n", "--no-wait")
-	stop()
-	<-done
-	s.awaitActive("audit")
-	s.awaitActive("other")
-	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 5)
 }
 
 // Of two agents one works; when it is killed the other does. The command line may be used all the time.
@@ -232,8 +304,12 @@ func sameAgent(a, b string) bool {
 
 // unquote is the string that ovs-vsctl shows.
 func unquote(text string) string {
-	text = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(text), `"`), `"`)
-	return strings.ReplaceAll(text, `\"`, `"`)
+	text = strings.TrimSpace(text)
+	var unquoted string
+	if json.Unmarshal([]byte(text), &unquoted) != nil { // a word, which is not quoted
+		return text
+	}
+	return unquoted
 }
 
 // Where rules cannot be made the other sessions go on, and are mended.

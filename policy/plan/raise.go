@@ -45,7 +45,7 @@ func (c *compiler) raise(t *tap, o *Outcome, rest []*delivery) *Refusal {
 	slices.Sort(bridges)
 	bridges = slices.Compact(bridges)
 	if name, owner := c.taken(t, bridges); owner != "" {
-		return refuse("destinations", fmt.Sprintf("needs a row named %s, and %s has that name", name, owner), "rename that")
+		return refuse("destinations", fmt.Sprintf("needs a row named %s, and %s has that name", name, owner), "rename that, or if it is spanctl's give it back its external_ids:spanctl-managed=true")
 	}
 	t.datapath = c.snap.Bridges[bridges[0]].Datapath
 	for _, b := range bridges[1:] {

@@ -108,6 +108,8 @@ func putsBack(c *plan.Change) bool {
 	switch c.Reason {
 	case plan.ReasonMissing, plan.ReasonDrift, plan.ReasonPorts, plan.ReasonBorrow, plan.ReasonTags:
 		return c.Action != plan.Delete || c.Table == plan.TableFlow
+	case plan.ReasonChanged, plan.ReasonDeleted: // it is said to serve other sessions
+		return c.Action == plan.Update
 	}
 	return false
 }
@@ -119,10 +121,13 @@ func makes(p *plan.Plan, bridge string) bool {
 	})
 }
 
-// contestKey tells what is put back from others. For guests that were started anew a row is another one, and so is a
-// rule that sends to another port, and what another ovs-vswitchd has.
+// contestKey tells what is put back from others. For guests that were started anew a row is another one, and so is one for
+// sessions that are stored otherwise, a rule that sends to another port, and what another ovs-vswitchd has.
 func contestKey(base *plan.Snapshot, c *plan.Change) string {
 	parts := append([]string{string(c.Table), c.Bridge, c.Name}, c.NewPorts(base)...)
+	for _, name := range c.Sessions {
+		parts = append(parts, name, plan.Digest(base.Intent[name]))
+	}
 	if c.Table == plan.TableFlow || c.Table == plan.TableMeter {
 		parts = append(parts, base.Daemon)
 		parts = append(parts, c.Columns["actions"].New...)
