@@ -248,7 +248,7 @@ func TestE2EAgentIsContested(t *testing.T) {
 			})
 			// What is not contested goes on.
 			s.apply("  other: {sources: [{vm: c}], destinations: [{vm: ids}]}\n", "--no-wait")
-			const many = 40
+			const many = 60
 			s.await("the rival", func() bool { return rounds.Load() > many })
 			if sent := s.transactions() - before; sent > many*3/4 {
 				t.Errorf("%d transactions against a rival who did %d", sent, rounds.Load())
