@@ -33,7 +33,7 @@ demo: deps build ## show the main job on a private Open vSwitch, in about a minu
 .PHONY: test
 test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GO) vet ./...
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -parallel 4 -timeout 20m ./... # they wait more than they compute
 
 .PHONY: test-all
 test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
@@ -50,7 +50,7 @@ oracle: deps ## compare the flow tier with the policy, packet by packet, on a re
 
 .PHONY: test-ovs35
 test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
-	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl
+	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -parallel 4 -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // installed says which program of Open vSwitch is missing, and how to get it.
@@ -155,6 +156,12 @@ func (l *Lab) vswitchdProcess() *process {
 
 // KillDB ends ovsdb-server by SIGKILL and returns when it is gone.
 func (l *Lab) KillDB() { l.ovsdbProcess().kill() }
+
+// FreezeDB stops ovsdb-server as it is: it answers nobody, and goes on where it was with ThawDB.
+func (l *Lab) FreezeDB() error { return l.ovsdbProcess().signal(syscall.SIGSTOP) }
+
+// ThawDB undoes FreezeDB.
+func (l *Lab) ThawDB() error { return l.ovsdbProcess().signal(syscall.SIGCONT) }
 
 // KillVSwitchd ends ovs-vswitchd by SIGKILL and returns when it is gone. The pid file and sockets stay, as after a
 // crash; the internal ports' devices do not.

@@ -79,6 +79,8 @@ func launch(cmd *exec.Cmd, inside *namespace) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
+func (p *process) signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
 // alive says whether the child has not been reaped yet. Nil is not alive.
 func (p *process) alive() bool {
 	if p == nil {

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"spanctl/ovs/ovstest"
+	"spanctl/policy/plan"
+)
+
+// Two agents and the command line at once, while guests come and go: nobody fights or makes anything twice, and what is
+// somebody else's stays as it is, to the byte. When the agent that works is killed the other does.
+func TestE2EAgentsTwo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "b", "audit", "ids")
+	s.foreignMirror("theirs", "select_all=true")
+	s.vsctl("--", "add-br", "br9", "--", "set", "Bridge", "br9", "datapath_type=netdev", "other_config:disable-in-band=true", "external_ids:whose=theirs",
+		"--", "add-port", "br0", "patch9", "--", "set", "Interface", "patch9", "type=patch", "options:peer=patch0",
+		"--", "add-port", "br9", "patch0", "--", "set", "Interface", "patch0", "type=patch", "options:peer=patch9")
+	bare, before := "", s.database()
+	bare, _ = s.ours()
+	a := s.add(ovstest.GuestConfig{Name: "a"})
+	first := s.agent("--check", "200ms")
+	lease := s.leaseText()
+	second := s.start(s.lab.DB, "agent", "--listen", "", "--check", "200ms")
+
+	const audit = "  audit: {sources: [{role: all, bridge: br0}], destinations: [{vm: audit}]}\n"
+	policies := []string{s.policy(audit), s.policy(strings.Replace(audit, "destinations", "exclude: [{protocol: udp, port: 7788}], destinations", 1)), s.policy(strings.Replace(audit, "{role", "{direction: from, role", 1))}
+	over := make(chan struct{})
+	var churn sync.WaitGroup
+	churn.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				s.restart(a)
+			}
+		}
+	})
+	for round := range soak(t, 6) {
+		for _, args := range [][]string{{"apply", "-f", policies[round%len(policies)]}, {"status"}, {"apply"}, {"plan"}, {"delete", "audit"}} {
+			// What comes or goes at that very moment is not copied yet.
+			if code, _, stderr := s.spanctl(args...); code != exitOK && code != exitDegraded {
+				t.Errorf("spanctl %s exits %d and says %s", strings.Join(args, " "), code, stderr)
+			}
+		}
+		s.wantForeign("in a round", before)
+	}
+	close(over)
+	churn.Wait()
+	if now := s.leaseText(); !sameAgent(now, lease) {
+		t.Errorf("the agent was %s and is %s", lease, now)
+	}
+	s.apply(audit)
+	first.kill()
+	s.restart(a)
+	s.awaitActive("audit")
+	s.wantCopied(a, s.guests["b"], s.guests["audit"], 3)
+	if now := s.leaseText(); sameAgent(now, lease) {
+		t.Errorf("the agent is still %s", now)
+	}
+	s.want(exitOK, "delete", "--all")
+	s.terminate(second)
+	s.check(a.Stop(s.ctx))
+	s.wantSame("in the end", before, s.database(), ofItself, configuration)
+	s.wantBare(bare)
+}
+
+func sameAgent(a, b string) bool {
+	one, two := plan.ParseLease(unquote(a)), plan.ParseLease(unquote(b))
+	return one != nil && two != nil && one.PID == two.PID
+}
+
+// Of agents that start in the same moment one works, and what there is to do is done once.
+func TestE2EAgentsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	bare, _ := s.ours()
+	rounds := soak(t, 4)
+	for range rounds {
+		s.vsctl("set", "Open_vSwitch", ".", `external_ids:"spanctl/session/audit"="{\"version\":1,\"sources\":[{\"vm\":\"[ab]\"}],\"destinations\":[{\"vm\":\"audit\"}]}"`)
+		var agents []*process
+		for range 3 {
+			agents = append(agents, s.start(s.lab.DB, "agent", "--listen", "", "--check", "50ms"))
+		}
+		s.awaitActive("audit")
+		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+		lease := plan.ParseLease(unquote(s.leaseText()))
+		for _, p := range agents {
+			if lease != nil && p.cmd.Process.Pid != lease.PID { // it stands by, and leaves nothing when it ends
+				s.terminate(p)
+			}
+		}
+		if now := plan.ParseLease(unquote(s.leaseText())); now == nil || lease == nil || now.PID != lease.PID {
+			t.Errorf("the agent was %s and is %s", lease, now)
+		}
+		s.want(exitOK, "delete", "--all")
+		for _, p := range agents {
+			if lease != nil && p.cmd.Process.Pid == lease.PID {
+				s.terminate(p)
+			}
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(s.lab.Dir, "conf.db"))
+	s.check(err)
+	if n := strings.Count(string(log), "audit: row-missing"); n != rounds {
+		t.Errorf("rows were made %d times in %d rounds", n, rounds)
+	}
+	s.wantBare(bare)
+}
