@@ -41,8 +41,8 @@ func TestE2EAgentsTwo(t *testing.T) {
 			}
 		}
 	})
-	for round := range soak(t, 6) {
-		for _, args := range [][]string{{"apply", "-f", policies[round%len(policies)]}, {"status"}, {"apply"}, {"plan"}, {"delete", "audit"}} {
+	for round := range times(t, 12, 12) {
+		for _, args := range [][]string{{"apply", "-f", policies[round%len(policies)]}, {"get"}, {"apply"}, {"plan"}, {"delete", "audit"}} {
 			// What comes or goes at that very moment is not copied yet.
 			if code, _, stderr := s.spanctl(args...); code != exitOK && code != exitDegraded {
 				t.Errorf("spanctl %s exits %d and says %s", strings.Join(args, " "), code, stderr)
