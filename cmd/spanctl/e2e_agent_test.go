@@ -110,8 +110,19 @@ func TestE2EAgentMakesRulesForWhoIsFarAway(t *testing.T) {
 	f.awaitActive("audit")
 	f.settle()
 	f.wantProduction("made by the next agent", "everything")
+	tap := f.tap()
 	f.lab.DB = remote
 	f.want(exitOK, "delete", "--all")
+	// What the agent refuses, for what can be seen on the host alone, is told to who is far away.
+	f.vsctl("add-br", tap, "--", "set", "Bridge", tap, "datapath_type=netdev")
+	if code, _, stderr := f.spanctl("apply", "-f", file); code != exitDegraded || !strings.Contains(stderr, "needs a row named "+tap) {
+		t.Errorf("apply exits %d and says %s", code, stderr)
+	}
+	if h := f.status(exitDegraded)["audit"]; h.State != plan.StateRefused || h.Report == nil {
+		t.Errorf("status is %+v", h)
+	}
+	f.want(exitOK, "delete", "--all")
+	f.vsctl("del-br", tap)
 	f.lab.DB = local
 	f.terminate(p)
 	f.wantBare(bare)
