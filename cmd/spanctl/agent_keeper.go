@@ -88,7 +88,7 @@ func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	now := time.Now()
 	due := !k.due.IsZero() && !now.Before(k.due)
 	var err error
-	if idle := cause == (reconcile.Cause{}) && k.planned != nil && !due && !k.hostMatters(); idle {
+	if idle := cause == (reconcile.Cause{}) && k.planned != nil && !due && k.hostIsTheSame(ctx, now); idle {
 		err = k.lead(ctx, k.planned.Base)
 	} else {
 		k.planned = nil
@@ -130,12 +130,21 @@ func (k *keeper) leaveRules(err error, now time.Time) {
 	}
 }
 
-// hostMatters reports whether the plan rests on something that OVSDB does not tell of.
-func (k *keeper) hostMatters() bool {
+// hostIsTheSame reports whether what the last plan rested on beside OVSDB is still so.
+func (k *keeper) hostIsTheSame(ctx context.Context, now time.Time) bool {
 	base := k.planned.Base
 	intent := plan.StoredIntent(base)
-	return base.Local && (slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() }) ||
-		len(intent.Remotes())+len(intent.Domains(base)) > 0)
+	tunnels := len(intent.Remotes()) > 0
+	matters := tunnels || len(intent.Domains(base)) > 0 || slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() })
+	if !base.Local || !matters {
+		return true
+	}
+	if tunnels && now.Sub(k.retried) > retryTunnels {
+		return false
+	}
+	again := base.WithoutHost()
+	k.conn.LookAtHost(ctx, again, intent)
+	return again.SameHost(base)
 }
 
 // plan makes plans for the intent as it is stored, unless somebody else is at it.
