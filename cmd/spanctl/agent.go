@@ -86,7 +86,11 @@ func newAgent(a *app) *agent {
 	if err != nil {
 		host = "unknown"
 	}
-	return &agent{app: a, state: newState(), lease: plan.Lease{Host: host, PID: os.Getpid(), Version: version}, last: map[string]*plan.Report{}}
+	namespace, _ := os.Readlink("/proc/self/ns/pid") // of one that cannot see its own all others are
+	return &agent{
+		app: a, state: newState(), last: map[string]*plan.Report{},
+		lease: plan.Lease{Host: host, PID: os.Getpid(), PIDNamespace: namespace, Version: version},
+	}
 }
 
 // connect dials the database.

@@ -66,9 +66,10 @@ func (k *keeper) leave() {
 	}
 }
 
-// isMine reports whether the lease is this agent's, or that of one of this host that is no more.
+// isMine reports whether the lease is this agent's, or that of one of this host that is seen to be no more: another container
+// has processes of its own.
 func (k *keeper) isMine(l *plan.Lease) bool {
-	if l.Host != k.lease.Host {
+	if l.Host != k.lease.Host || l.PIDNamespace != k.lease.PIDNamespace {
 		return false
 	}
 	name, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(l.PID), "comm"))

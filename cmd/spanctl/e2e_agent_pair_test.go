@@ -2,9 +2,11 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"spanctl/ovs/ovstest"
@@ -111,4 +113,30 @@ func TestE2EAgentsAtOnce(t *testing.T) {
 		t.Errorf("rows were made %d times in %d rounds", n, rounds)
 	}
 	s.wantBare(bare)
+}
+
+// An agent in a container of the same name cannot see the process of the other, and stands by all the same.
+func TestE2EAgentsInContainers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	first := s.agent("--check", "200ms")
+	lease := s.leaseText()
+	cmd := exec.CommandContext(s.ctx, "sh", "-c", `mount -t proc proc /proc && exec spanctl "$@"`, "sh",
+		"agent", "--listen", "127.0.0.1:0", "--log-level", "info", "--check", "200ms", "--db", s.lab.DB)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
+	second := s.startCommand(cmd, nil, nil)
+	w := s.watch(second)
+	s.await("the second agent", func() bool { return w.value("spanctl_standby") == 1 })
+	s.apply(auditA)
+	s.restart(s.guests["a"])
+	s.awaitActive("audit")
+	if now := s.leaseText(); !sameAgent(now, lease) {
+		t.Errorf("the agent was %s and is %s", lease, now)
+	}
+	s.terminate(first)
+	s.await("the second agent", func() bool { return w.value("spanctl_standby") == 0 && w.value("spanctl_ready") == 1 })
+	s.restart(s.guests["a"])
+	s.awaitActive("audit")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	s.terminate(second)
 }

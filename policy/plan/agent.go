@@ -21,10 +21,12 @@ const (
 // A Lease says which agent keeps the intent of a database in force, and until when that is known. It renews its lease
 // while it lives.
 type Lease struct {
-	Host    string    `json:"host"`
-	PID     int       `json:"pid"`
-	Version string    `json:"version"`
-	Until   time.Time `json:"until"`
+	Host string `json:"host"`
+	PID  int    `json:"pid"`
+	// PIDNamespace is that in which PID is the agent's, pid_namespaces(7), empty if it is not known.
+	PIDNamespace string    `json:"pid_namespace,omitempty"`
+	Version      string    `json:"version"`
+	Until        time.Time `json:"until"`
 	// Rules tells that the agent works on the database's host and makes rules there.
 	Rules bool `json:"rules"`
 }

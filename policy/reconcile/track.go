@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"maps"
 	"time"
 
 	"spanctl/policy/plan"
@@ -13,9 +14,14 @@ const stillAfter = 3
 // A Track remembers over passes what no single moment shows: since when a guest is blind, and that counters stand still. The
 // zero value remembers nothing.
 type Track struct {
-	intent map[string]string               // the digest of the text that the rest is about, by session
-	blind  map[string]map[string]time.Time // by session and port
-	still  map[string]*stillness
+	sessions map[string]*tracked
+}
+
+// A tracked session is as it was when it was stored by this text.
+type tracked struct {
+	intent string               // the digest of the text, empty before the first report
+	blind  map[string]time.Time // since when, by port
+	still  *stillness           // nil if its counters do not stand still, as far as is known
 }
 
 type stillness struct {
@@ -25,32 +31,35 @@ type stillness struct {
 	since        time.Time
 }
 
+// session returns what is remembered of a session, to be changed.
+func (t *Track) session(name string) *tracked {
+	if t.sessions[name] == nil {
+		if t.sessions == nil {
+			t.sessions = map[string]*tracked{}
+		}
+		t.sessions[name] = &tracked{}
+	}
+	return t.sessions[name]
+}
+
 // Recall takes up what the last agent has reported of sessions that are still the same.
 func (t *Track) Recall(snap *plan.Snapshot) {
 	for name, text := range snap.Reports {
-		if r := plan.ParseReport(text); r.About(snap.Intent[name]) && t.blind[name] == nil {
-			t.setBlind(name, r.Intent, r.Blind)
+		r := plan.ParseReport(text)
+		if s := t.session(name); r.About(snap.Intent[name]) && s.intent == "" {
+			s.intent, s.blind = r.Intent, r.Blind
 		}
 	}
-}
-
-func (t *Track) setBlind(session, intent string, since map[string]time.Time) {
-	if t.blind == nil {
-		t.intent, t.blind = map[string]string{}, map[string]map[string]time.Time{}
-	}
-	t.intent[session], t.blind[session] = intent, since
 }
 
 // Sent tells of a reading: how many packets the sources of a session have sent and got, as far as they were asked, and how many
 // copies its mirrors have made. In another round other sources are asked.
 func (t *Track) Sent(session string, round int, sent, copied uint64, now time.Time) {
-	if t.still == nil {
-		t.still = map[string]*stillness{}
-	}
-	s := t.still[session]
+	at := t.session(session)
+	s := at.still
 	switch {
 	case s == nil || copied != s.copied || round == s.round && sent <= s.sent:
-		t.still[session] = &stillness{round: round, sent: sent, copied: copied}
+		at.still = &stillness{round: round, sent: sent, copied: copied}
 		return
 	case round == s.round:
 		if s.times++; s.times == 1 {
@@ -68,20 +77,18 @@ func (t *Track) Reports(p *plan.Plan, health []plan.Health, contested map[string
 		h := &health[i]
 		name := h.Outcome.Name
 		intent := plan.Digest(p.Base.Intent[name])
-		if t.intent[name] != intent {
-			delete(t.blind, name)
-		}
-		if t.intent[name] != "" && t.intent[name] != intent || h.State != plan.StateActive || !h.Outcome.Whole() {
-			delete(t.still, name)
+		at := t.session(name)
+		if at.intent != "" && at.intent != intent || h.State != plan.StateActive || !h.Outcome.Whole() {
+			at.still = nil
 		}
 		since := map[string]time.Time{}
 		for _, port := range h.Blind {
 			since[port] = now
-			if before, known := t.blind[name][port]; known {
+			if before, known := at.blind[port]; known && at.intent == intent {
 				since[port] = before
 			}
 		}
-		t.setBlind(name, intent, since)
+		at.intent, at.blind = intent, since
 		r := &plan.Report{Intent: intent, State: h.State, Blind: since, Contested: contested[name]}
 		if h.State != plan.StateActive {
 			r.Reason = h.Outcome.Reason
@@ -89,18 +96,12 @@ func (t *Track) Reports(p *plan.Plan, health []plan.Health, contested map[string
 				r.Reason = h.Problems[0]
 			}
 		}
-		if s := t.still[name]; s != nil && s.times >= stillAfter && h.Copied > 0 {
-			at := s.since.UTC().Truncate(time.Millisecond)
-			r.Still = &at
+		if s := at.still; s != nil && s.times >= stillAfter && h.Copied > 0 {
+			still := s.since.UTC().Truncate(time.Millisecond)
+			r.Still = &still
 		}
 		reports[name] = r
 	}
-	for name := range t.blind {
-		if reports[name] == nil {
-			delete(t.intent, name)
-			delete(t.blind, name)
-			delete(t.still, name)
-		}
-	}
+	maps.DeleteFunc(t.sessions, func(name string, _ *tracked) bool { return reports[name] == nil })
 	return reports
 }
