@@ -73,6 +73,7 @@ type agent struct {
 	*app
 	state   *state
 	contest reconcile.Contest
+	refused refused
 	track   reconcile.Track
 	lease   plan.Lease
 	last    map[string]*plan.Report // what was logged of sessions
@@ -86,9 +87,9 @@ func newAgent(a *app) *agent {
 	if err != nil {
 		host = "unknown"
 	}
-	namespace, _ := os.Readlink("/proc/self/ns/pid") // of one that cannot see its own all others are
+	namespace, _ := os.Readlink("/proc/self/ns/pid") // those who cannot see theirs are taken to share one
 	return &agent{
-		app: a, state: newState(), last: map[string]*plan.Report{},
+		app: a, state: newState(), refused: refused{}, last: map[string]*plan.Report{},
 		lease: plan.Lease{Host: host, PID: os.Getpid(), PIDNamespace: namespace, Version: version},
 	}
 }
@@ -105,7 +106,7 @@ func (g *agent) connect(ctx context.Context) (reconcile.Host, error) {
 	g.log.InfoContext(ctx, "connected", "db", g.settings.GetString("db"))
 	g.state.connected()
 	ctx, end := context.WithCancel(ctx)
-	return &keeper{agent: g, conn: conn, changes: conn.Watch(ctx), end: end, refused: refused{}}, nil
+	return &keeper{agent: g, conn: conn, changes: conn.Watch(ctx), end: end}, nil
 }
 
 // run keeps the sessions in force until the context ends.
@@ -191,7 +192,10 @@ func (g *agent) once(ctx context.Context) error {
 	k := host.(*keeper)
 	for cause := (reconcile.Cause{First: true}); k.health == nil; cause = (reconcile.Cause{Changed: time.Now()}) {
 		result, err := k.pass(ctx, cause)
-		if err != nil {
+		if isRefusal(err) {
+			g.log.WarnContext(ctx, "the others go on", "error", err)
+			continue
+		} else if err != nil {
 			return err
 		}
 		if k.health == nil && k.yields(time.Now()) {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// retryTunnels is how often tunnels that could not be added are tried again.
+	// retryTunnels is how often tunnels that could not be added are tried again, and whether their keys are others by now.
 	retryTunnels = 30 * time.Second
 	// sampled is how many sources of a session are asked at a time whether they send.
 	sampled = 4
@@ -38,6 +38,8 @@ type keeper struct {
 	whole *plan.Plan
 	// planned is the last plan, nil if there must be another before anything is said about the host.
 	planned *plan.Plan
+	// at is when the last plan was begun: what was held back then is due from then on.
+	at time.Time
 	// seen is when a mirror was first there, by UUID; readings are its counters.
 	seen     map[string]time.Time
 	readings *plan.Readings
@@ -54,8 +56,7 @@ type keeper struct {
 		reconcile.Pause
 		daemon string
 	}
-	refused refused
-	readAt  time.Time
+	readAt time.Time
 }
 
 func (k *keeper) Changes() <-chan struct{} { return k.changes }
@@ -116,21 +117,22 @@ func (k *keeper) pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	}
 	if err != nil {
 		k.planned = nil // what was seen may be old
-		k.leaveRules(err, now)
+		k.leaveRules(err)
 	}
 	return result, err
 }
 
 // leaveRules has sessions that need rules left alone for a while, if ovs-vswitchd cannot be asked for rules: the others go
 // on.
-func (k *keeper) leaveRules(err error, now time.Time) {
+func (k *keeper) leaveRules(err error) {
 	if errors.Is(err, openflow.ErrUnreachable) {
-		k.ruleless.Begin(now)
+		k.ruleless.Begin(time.Now())
 		k.ruleless.daemon = k.daemon
 	}
 }
 
-// hostIsTheSame reports whether what the last plan rested on beside OVSDB is still so.
+// hostIsTheSame reports whether what the last plan rested on beside OVSDB is still so. What is counted is not looked at, and
+// keys of tunnels now and then.
 func (k *keeper) hostIsTheSame(ctx context.Context, now time.Time) bool {
 	base := k.planned.Base
 	intent := plan.StoredIntent(base)
@@ -151,6 +153,7 @@ func (k *keeper) hostIsTheSame(ctx context.Context, now time.Time) bool {
 func (k *keeper) plan(ctx context.Context) ovs.Planner {
 	return func(snap *plan.Snapshot) (*plan.Plan, error) {
 		now := time.Now()
+		k.at = now
 		if err := k.lead(ctx, snap); err != nil {
 			return nil, err
 		}
@@ -212,9 +215,10 @@ func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 			return reconcile.Result{}, err
 		}
 	}
-	contested, due := k.contest.Rows(now)
+	contested, _ := k.contest.Rows(now)
+	_, due := k.contest.Rows(k.at)
 	reports := k.track.Reports(p, health, contested, now)
-	due = reconcile.Sooner(due, k.refused.report(p.Base, reports, now))
+	due = reconcile.Sooner(due, k.refused.report(p.Base, reports, k.at))
 	put, remove := map[string]string{}, []string(nil)
 	for name, r := range reports {
 		if text := r.Text(); p.Base.Reports[name] != text {
@@ -237,8 +241,8 @@ func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 	for name, r := range reports {
 		k.told(ctx, name, r)
 	}
-	k.due = reconcile.Sooner(reconcile.Expiry(plan.StoredIntent(p.Base), now), due)
-	if k.ruleless.Lasts(now) {
+	k.due = reconcile.Sooner(reconcile.Expiry(plan.StoredIntent(p.Base), k.at), due)
+	if k.ruleless.Lasts(k.at) {
 		k.due = reconcile.Sooner(k.due, k.ruleless.Until)
 	}
 	return reconcile.Result{Again: k.due}, nil

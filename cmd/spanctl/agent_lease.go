@@ -19,8 +19,12 @@ const (
 	leaseRenewed = 20 * time.Second
 )
 
-// errStandby indicates that another agent keeps the intent in force.
-var errStandby = errors.New("another agent keeps the intent in force")
+var (
+	// errStandby indicates that another agent keeps the intent in force.
+	errStandby = errors.New("another agent keeps the intent in force")
+	// errLease indicates that the agent cannot say in the database that it is the one.
+	errLease = errors.New("the agent's lease cannot be stored")
+)
 
 // lead makes sure that this is the agent of the database, by the snapshot, and says so there. It is errStandby if another is.
 func (k *keeper) lead(ctx context.Context, snap *plan.Snapshot) error {
@@ -42,7 +46,7 @@ func (k *keeper) lead(ctx context.Context, snap *plan.Snapshot) error {
 		if errors.Is(err, ovs.ErrConflict) { // somebody else was quicker
 			return errStandby
 		}
-		return err
+		return fmt.Errorf("%w: %w", errLease, err)
 	}
 	k.lease, k.root = lease, snap.Root
 	snap.Agent = &lease

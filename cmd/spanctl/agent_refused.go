@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,34 +14,59 @@ import (
 )
 
 // refused are the sessions for which the database or ovs-vswitchd refuses something, by name, "" being rows that serve
-// none: each is left alone for a while, as long as it is stored as it was. The others go on.
+// none, of which the log alone tells: each is left alone for a while, as long as it and those that share rows with it are
+// stored as they were. The others go on.
 type refused map[string]*refusal
 
 type refusal struct {
 	reconcile.Pause
-	intent string
-	why    string
+	intents map[string]string // the stored texts, by session
+	why     string
 }
 
-// isRefusal reports whether an error is about what was asked for, and not about whom.
+// isRefusal reports whether an error is about what sessions need.
 func isRefusal(err error) bool {
-	return errors.Is(err, ovs.ErrRejected) || errors.Is(err, openflow.ErrRejected)
+	return (errors.Is(err, ovs.ErrRejected) || errors.Is(err, openflow.ErrRejected)) && !errors.Is(err, errLease)
 }
 
-// holds reports whether a change is for a session that is left alone now.
-func (r refused) holds(snap *plan.Snapshot, now time.Time) func(*plan.Change) bool {
-	held := func(name string) bool {
-		return r[name] != nil && r[name].intent == snap.Intent[name] && r[name].Lasts(now)
+// stands reports whether the refusal is about what is stored.
+func (f *refusal) stands(snap *plan.Snapshot) bool {
+	for name, text := range f.intents {
+		if snap.Intent[name] != text {
+			return false
+		}
 	}
+	return true
+}
+
+// holds reports whether a change is for a session that is left alone at that time.
+func (r refused) holds(snap *plan.Snapshot, now time.Time) func(*plan.Change) bool {
+	held := func(name string) bool { return r[name] != nil && r[name].Lasts(now) && r[name].stands(snap) }
 	return func(c *plan.Change) bool {
 		return slices.ContainsFunc(c.Sessions, held) || len(c.Sessions) == 0 && held("")
+	}
+}
+
+// add leaves sessions alone for a while, which share what was refused.
+func (r refused) add(snap *plan.Snapshot, names []string, why string, now time.Time) {
+	f := &refusal{intents: map[string]string{}}
+	for _, name := range names {
+		f.intents[name] = snap.Intent[name]
+	}
+	if known := r[names[0]]; known != nil && maps.Equal(known.intents, f.intents) {
+		f = known
+	}
+	f.why = why
+	f.Begin(now)
+	for _, name := range names {
+		r[name] = f
 	}
 }
 
 // report says so in the reports, and when the next of the sessions is tried again.
 func (r refused) report(snap *plan.Snapshot, reports map[string]*plan.Report, now time.Time) (next time.Time) {
 	for name, f := range r {
-		if f.intent != snap.Intent[name] {
+		if !f.stands(snap) {
 			delete(r, name)
 		} else if f.Lasts(now) {
 			next = reconcile.Sooner(next, f.Until)
@@ -53,31 +79,24 @@ func (r refused) report(snap *plan.Snapshot, reports map[string]*plan.Report, no
 }
 
 // oneByOne puts sessions in force each by itself, since something that is needed for them together is refused, and leaves
-// alone for a while those for which it still is. Its error is the cause.
+// alone for a while those for which it still is. Its error is the refusal.
 func (k *keeper) oneByOne(ctx context.Context, cause reconcile.Cause, refusal error) error {
-	var names []string
-	for i := range k.whole.Changes {
-		if c := &k.whole.Changes[i]; len(c.Sessions) > 0 {
-			names = append(names, c.Sessions...)
-		} else if c.Reason != plan.ReasonFollow {
-			names = append(names, "")
-		}
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
+	for _, name := range concerned(k.whole) {
+		var tried *plan.Plan
 		only := func(snap *plan.Snapshot) (*plan.Plan, error) {
 			p, err := k.plan(ctx)(snap)
 			if err != nil {
 				return nil, err
 			}
-			return p.Only(func(c *plan.Change) bool {
+			tried = p.Only(func(c *plan.Change) bool {
 				return slices.Contains(c.Sessions, name) || name == "" && len(c.Sessions) == 0
-			}), nil
+			})
+			return tried, nil
 		}
 		applied, err := k.conn.Apply(ctx, only, comment("agent"))
 		switch {
 		case err != nil && isRefusal(err):
-			k.refuse(name, err)
+			k.refused.add(tried.Base, concerned(tried), err.Error(), time.Now())
 		case err != nil:
 			return err
 		case applied.Committed:
@@ -89,13 +108,16 @@ func (k *keeper) oneByOne(ctx context.Context, cause reconcile.Cause, refusal er
 	return refusal
 }
 
-// refuse leaves a session alone for a while.
-func (k *keeper) refuse(name string, err error) {
-	intent := k.whole.Base.Intent[name]
-	if k.refused[name] == nil || k.refused[name].intent != intent {
-		k.refused[name] = &refusal{intent: intent}
+// concerned are the sessions that a plan changes something for, "" if it does for rows that serve none.
+func concerned(p *plan.Plan) []string {
+	var names []string
+	for i := range p.Changes {
+		if c := &p.Changes[i]; len(c.Sessions) > 0 {
+			names = append(names, c.Sessions...)
+		} else if c.Reason != plan.ReasonFollow {
+			names = append(names, "")
+		}
 	}
-	f := k.refused[name]
-	f.why = err.Error()
-	f.Begin(time.Now())
+	slices.Sort(names)
+	return slices.Compact(names)
 }

@@ -242,8 +242,7 @@ func TestE2EAgentIsContested(t *testing.T) {
 				}
 			}()
 			s.await("the report", func() bool {
-				text := s.vsctl("--no-wait", "--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+`audit"`)
-				r := plan.ParseReport(unquote(text))
+				r := s.report("audit")
 				return r != nil && (len(r.Contested) > 0 || r.State == plan.StateRefused || r.State == plan.StateWaiting)
 			})
 			// What is not contested goes on.
@@ -275,6 +274,23 @@ func unquote(text string) string {
 	return unquoted
 }
 
+// report is what the agent has stored about a session, nil if that is nothing.
+func (s *site) report(session string) *plan.Report {
+	s.Helper()
+	return plan.ParseReport(unquote(s.vsctl("--no-wait", "--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+session+`"`)))
+}
+
+// awaitNothingFor returns when nothing is left to do for the session, while there is for others.
+func (s *site) awaitNothingFor(session string) {
+	s.Helper()
+	s.await("session "+session, func() bool {
+		_, out, _ := s.spanctl("plan", "-o", "json")
+		var p jsonPlan
+		s.check(json.Unmarshal([]byte(out), &p))
+		return !p.Empty && !slices.ContainsFunc(p.Changes, func(c jsonChange) bool { return slices.Contains(c.Sessions, session) })
+	})
+}
+
 // Where rules cannot be made the other sessions go on, and are mended.
 func TestE2EAgentWithoutRules(t *testing.T) {
 	t.Parallel()
@@ -284,12 +300,7 @@ func TestE2EAgentWithoutRules(t *testing.T) {
 	for range 2 {
 		s.restart(s.guests["b"])
 		s.restart(s.guests["a"])
-		s.await("session direct", func() bool {
-			_, out, _ := s.spanctl("plan", "-o", "json")
-			var p jsonPlan
-			s.check(json.Unmarshal([]byte(out), &p))
-			return !p.Empty && !slices.ContainsFunc(p.Changes, func(c jsonChange) bool { return slices.Contains(c.Sessions, "direct") })
-		})
+		s.awaitNothingFor("direct")
 		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["ids"], 3)
 	}
 	s.terminate(p)
@@ -306,7 +317,6 @@ func TestE2EAgentWithoutRules(t *testing.T) {
 func TestE2EAgentIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "a", "b", "audit", "ids")
-	p := s.agent()
 	limit := func(from, to string) {
 		s.convert(func(schema *ovsSchema) {
 			mirror := string(schema.Tables["Mirror"])
@@ -323,26 +333,25 @@ func TestE2EAgentIsRefused(t *testing.T) {
 	} {
 		s.vsctl("set", "Open_vSwitch", ".", `external_ids:"spanctl/session/`+name+`"=`+strconv.Quote(text))
 	}
-	good := func() {
-		s.Helper()
-		s.await("session good", func() bool { h := s.status(exitDegraded)["good"]; return h.State == plan.StateActive })
-		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	if code, out, stderr := s.spanctl("agent", "--once"); code != exitDegraded || !strings.Contains(out, "session good: active") {
+		t.Errorf("agent --once exits %d and says %s %s", code, out, stderr)
 	}
+	p := s.agent()
 	for range 2 {
 		s.await("the report", func() bool {
-			h := s.status(exitDegraded)["large"]
-			return h.State == plan.StateDegraded && h.Report != nil && strings.Contains(h.Report.Failed, "2000 is not in the valid range")
+			r := s.report("large")
+			return r != nil && r.State == plan.StateDegraded && strings.Contains(r.Failed, "2000 is not in the valid range")
 		})
-		good()
 		s.restart(s.guests["a"])
-		good()
+		s.awaitNothingFor("good")
+		s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
 	}
 	if out := s.want(exitDegraded, "status"); !strings.Contains(out, "the agent tries again now and then: OVSDB refused the transaction: insert of Mirror: constraint violation: 2000") {
 		t.Errorf("status says %s", out)
 	}
 	limit("1000", "65535")
 	s.awaitActive("large")
-	s.await("the report", func() bool { h := s.status(exitOK)["large"]; return h.Report != nil && h.Report.Failed == "" })
+	s.await("the report", func() bool { r := s.report("large"); return r != nil && r.Failed == "" })
 	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["ids"], 3)
 	s.terminate(p)
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -294,7 +295,9 @@ func TestE2EAgentServiceJournal(t *testing.T) {
 		}
 		return told
 	}
-	if journaled, stored := told(journal(), "--file", "-"), told(""); !slices.Equal(journaled, stored) || len(stored) < 2 {
+	stored := told("")
+	s.await(strconv.Itoa(len(stored))+" transactions in the journal", func() bool { return len(told(journal(), "--file", "-")) >= len(stored) })
+	if journaled := told(journal(), "--file", "-"); !slices.Equal(journaled, stored) || len(stored) < 2 {
 		t.Errorf("the journal tells\n%s\nand the database\n%s", strings.Join(journaled, "\n"), strings.Join(stored, "\n"))
 	}
 	// Without a journal it says what to do.

@@ -88,7 +88,7 @@ func TestE2EAgentLeavesLaterIntent(t *testing.T) {
 	s.awaitActive("audit")
 	for name, text := range later {
 		s.await("the report of "+name, func() bool {
-			r := plan.ParseReport(unquote(s.vsctl("--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyReportPrefix+name+`"`)))
+			r := s.report(name)
 			return r != nil && r.State == plan.StateInvalid
 		})
 		if got := unquote(s.vsctl("get", "Open_vSwitch", ".", `external_ids:"spanctl/session/`+name+`"`)); got != text {

@@ -140,10 +140,12 @@ func (s *site) ours() (state, turns string) {
 	return strings.Join(lines, "\n"), strings.Join(flags, "\n")
 }
 
-// transactions is how many of the database's transactions are spanctl's, by their comments.
+// transactions is how many of the database's transactions are changes of spanctl's, by their comments: neither an agent's
+// leases nor its reports.
 func (s *site) transactions() int {
 	s.Helper()
 	log, err := os.ReadFile(filepath.Join(s.lab.Dir, "conf.db"))
 	s.check(err)
-	return bytes.Count(log, []byte(`"_comment":"spanctl `))
+	count := func(comment string) int { return bytes.Count(log, []byte(`"_comment":"spanctl `+comment)) }
+	return count("") - count("agent: lease") - count("agent reports")
 }

@@ -67,20 +67,26 @@ func (a *app) loadPolicy(ctx context.Context, file string) (*policy.Document, er
 
 // readStdin reads standard input until it ends, or ctx does.
 func (a *app) readStdin(ctx context.Context) ([]byte, error) {
+	return await(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.stdin, policy.MaxSize+1)) })
+}
+
+// await is what f returns, or ctx's error if that ends before: then f goes on, reading what nobody can close.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
-		text []byte
-		err  error
+		value T
+		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		text, err := io.ReadAll(io.LimitReader(a.stdin, policy.MaxSize+1))
-		done <- result{text, err}
+		value, err := f()
+		done <- result{value, err}
 	}()
 	select {
 	case r := <-done:
-		return r.text, r.err
+		return r.value, r.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		var none T
+		return none, ctx.Err()
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -27,7 +26,7 @@ run on the server's host, as root or as a user who may read that. ovsdb-server
 compacts the log, at the latest after a day with 100 transactions: what was before
 is gone, and history says so. Logs of clustered databases are not read.
 
-What the agent has logged to the journal of systemd is read as well: it lasts longer,
+What spanctl has logged to the journal of systemd is read as well: it lasts longer,
 tells also of databases elsewhere, and of no rows.`,
 		Example: "  spanctl history audit --since 24h\n  spanctl history --file /var/backups/conf.db\n  journalctl -t spanctl -o json --all | spanctl history --file -",
 		Args:    cobra.ArbitraryArgs,
@@ -38,7 +37,7 @@ tells also of databases elsewhere, and of no rows.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), a.settings.GetDuration("timeout"))
 			defer cancel()
-			h, name, err := readHistory(ctx, cmd.InOrStdin(), file, a.settings.GetString("db"))
+			h, name, err := a.readHistory(ctx, file)
 			if h == nil {
 				return err
 			}
@@ -58,15 +57,15 @@ tells also of databases elsewhere, and of no rows.`,
 
 // readHistory reads the file, stdin, or the file of the database. With an error there may be
 // history too.
-func readHistory(ctx context.Context, stdin io.Reader, file, db string) (*ovs.History, string, error) {
-	log := stdin
+func (a *app) readHistory(ctx context.Context, file string) (*ovs.History, string, error) {
+	log := a.stdin
 	if file != "-" {
 		var opened *os.File
 		var err error
 		if file != "" {
 			opened, err = ovs.OpenLogFile(file)
 		} else {
-			opened, file, err = ovs.OpenLog(db)
+			opened, file, err = ovs.OpenLog(a.settings.GetString("db"))
 		}
 		if err != nil {
 			return nil, "", err
@@ -74,7 +73,7 @@ func readHistory(ctx context.Context, stdin io.Reader, file, db string) (*ovs.Hi
 		defer opened.Close()
 		log = opened
 	}
-	h, err := ovs.ReadHistory(ctx, log)
+	h, err := await(ctx, func() (*ovs.History, error) { return ovs.ReadHistory(ctx, log) })
 	if err != nil {
 		err = fmt.Errorf("%s: %w", file, err)
 	}

@@ -23,6 +23,8 @@ const (
 // is one in which nothing was put back.
 type Contest struct {
 	rows map[string]*bout
+	// intent is what was stored when something was put back last.
+	intent map[string]string
 }
 
 // A bout is about one row.
@@ -33,6 +35,7 @@ type bout struct {
 	sessions []string
 	times    int
 	last     time.Time // when it was put back last
+	shared   bool      // it was said to serve other sessions
 }
 
 func (b *bout) hold() time.Duration {
@@ -47,10 +50,13 @@ func (b *bout) over(now time.Time) bool { return now.Sub(b.last) > b.hold()+cont
 
 // Record remembers the changes of a plan that was carried out at that time.
 func (c *Contest) Record(p *plan.Plan, now time.Time) {
+	same := maps.Equal(c.intent, p.Base.Intent)
+	c.intent = p.Base.Intent
 	maps.DeleteFunc(c.rows, func(_ string, b *bout) bool {
-		return b.over(now) || slices.ContainsFunc(p.Changes, func(own plan.Change) bool {
-			return !putsBack(&own) && own.Reason != plan.ReasonOrphan && own.Table == b.table && own.Bridge == b.bridge && own.Name == b.name
-		})
+		return b.over(now) || b.shared && !same || // sessions that share rows have come or gone
+			slices.ContainsFunc(p.Changes, func(own plan.Change) bool {
+				return !putsBack(&own) && own.Reason != plan.ReasonOrphan && own.Table == b.table && own.Bridge == b.bridge && own.Name == b.name
+			})
 	})
 	for i := range p.Changes {
 		change := &p.Changes[i]
@@ -67,7 +73,7 @@ func (c *Contest) Record(p *plan.Plan, now time.Time) {
 			c.rows[key] = b
 		}
 		b.times++
-		b.last, b.sessions = now, change.Sessions
+		b.last, b.sessions, b.shared = now, change.Sessions, serves(change)
 	}
 }
 
@@ -108,10 +114,13 @@ func putsBack(c *plan.Change) bool {
 	switch c.Reason {
 	case plan.ReasonMissing, plan.ReasonDrift, plan.ReasonPorts, plan.ReasonBorrow, plan.ReasonTags:
 		return c.Action != plan.Delete || c.Table == plan.TableFlow
-	case plan.ReasonChanged, plan.ReasonDeleted: // it is said to serve other sessions
-		return c.Action == plan.Update
 	}
-	return false
+	return serves(c)
+}
+
+// serves reports whether the row is said to serve other sessions: somebody else says so, or sessions have come or gone.
+func serves(c *plan.Change) bool {
+	return c.Action == plan.Update && (c.Reason == plan.ReasonChanged || c.Reason == plan.ReasonDeleted)
 }
 
 // makes reports whether the plan makes the bridge: what is on it then is new.

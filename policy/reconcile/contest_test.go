@@ -133,6 +133,12 @@ func TestNotContested(t *testing.T) {
 		"a session changes": func() []*plan.Plan {
 			return []*plan.Plan{planOf(guests("1", "2"), mirror()), planOf(guests("1", "2"), gone(mirror(), plan.ReasonDisabled))}
 		},
+		"sessions that share it come and go": func() []*plan.Plan {
+			with, without, c := guests("1", "2"), guests("1", "2"), mirror()
+			with.Intent, without.Intent = map[string]string{"audit": "{}", "b": "{}"}, map[string]string{"audit": "{}"}
+			c.Action = plan.Update
+			return []*plan.Plan{planOf(with, because(plan.ReasonChanged, c)), planOf(without, because(plan.ReasonDeleted, c))}
+		},
 		"by the intent": func() []*plan.Plan {
 			return []*plan.Plan{planOf(guests("1", "2"), because(plan.ReasonChanged, mirror()))}
 		},
@@ -162,9 +168,10 @@ func TestContestedTap(t *testing.T) {
 	patch := plan.Change{Action: plan.Create, Table: plan.TablePort, Bridge: "br0", Name: "spanctl-p", Sessions: []string{"audit"}, Reason: plan.ReasonMissing}
 	foreign := plan.Change{Action: plan.Delete, Table: plan.TableFlow, Bridge: "tap", Name: "table=0,priority=9", Reason: plan.ReasonDrift}
 	tags := plan.Change{Action: plan.Update, Table: plan.TablePort, Bridge: "br0", Name: "vif-audit", Sessions: []string{"audit"}, Reason: plan.ReasonTags}
+	serves := plan.Change{Action: plan.Update, Table: plan.TableBridge, Name: "tap", Sessions: []string{"audit"}, Reason: plan.ReasonDeleted}
 	serial := 0
 	for name, changes := range map[string][]plan.Change{
-		"bridge": {tap, rule()}, "rules": {rule()}, "foreign rule": {foreign}, "patch": {patch}, "tags": {tags},
+		"bridge": {tap, rule()}, "said to serve others": {serves}, "rules": {rule()}, "foreign rule": {foreign}, "patch": {patch}, "tags": {tags},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var c reconcile.Contest
