@@ -22,16 +22,21 @@ const (
 // is not fought in a hot loop: the row is put back a few times, and then at longer and longer intervals. The zero value
 // is one in which nothing was put back.
 type Contest struct {
-	rows map[string]*bout
+	rows map[row]*bout
 	// intent is what was stored when something was put back last.
 	intent map[string]string
 }
 
-// A bout is about one row.
+type row struct {
+	table        plan.Table
+	bridge, name string
+}
+
+func rowOf(c *plan.Change) row { return row{c.Table, c.Bridge, c.Name} }
+
+// A bout is about one row, as long as it is put back in the same way.
 type bout struct {
-	table    plan.Table
-	bridge   string
-	name     string
+	way      string
 	sessions []string
 	times    int
 	last     time.Time // when it was put back last
@@ -52,10 +57,10 @@ func (b *bout) over(now time.Time) bool { return now.Sub(b.last) > b.hold()+cont
 func (c *Contest) Record(p *plan.Plan, now time.Time) {
 	same := maps.Equal(c.intent, p.Base.Intent)
 	c.intent = p.Base.Intent
-	maps.DeleteFunc(c.rows, func(_ string, b *bout) bool {
+	maps.DeleteFunc(c.rows, func(r row, b *bout) bool {
 		return b.over(now) || b.shared && !same || // sessions that share rows have come or gone
 			slices.ContainsFunc(p.Changes, func(own plan.Change) bool {
-				return !putsBack(&own) && own.Reason != plan.ReasonOrphan && own.Table == b.table && own.Bridge == b.bridge && own.Name == b.name
+				return !putsBack(&own) && own.Reason != plan.ReasonOrphan && rowOf(&own) == r
 			})
 	})
 	for i := range p.Changes {
@@ -64,13 +69,13 @@ func (c *Contest) Record(p *plan.Plan, now time.Time) {
 			continue
 		}
 		if c.rows == nil {
-			c.rows = map[string]*bout{}
+			c.rows = map[row]*bout{}
 		}
-		key := contestKey(p.Base, change)
-		b := c.rows[key]
-		if b == nil {
-			b = &bout{table: change.Table, bridge: change.Bridge, name: change.Name}
-			c.rows[key] = b
+		at, way := rowOf(change), wayOf(p.Base, change)
+		b := c.rows[at]
+		if b == nil || b.way != way {
+			b = &bout{way: way}
+			c.rows[at] = b
 		}
 		b.times++
 		b.last, b.sessions, b.shared = now, change.Sessions, serves(change)
@@ -83,20 +88,20 @@ func (c *Contest) Holds(p *plan.Plan, now time.Time) func(*plan.Change) bool {
 		if len(c.rows) == 0 || !putsBack(change) {
 			return false
 		}
-		b := c.rows[contestKey(p.Base, change)]
-		return b != nil && now.Sub(b.last) < b.hold()
+		b := c.rows[rowOf(change)]
+		return b != nil && b.way == wayOf(p.Base, change) && now.Sub(b.last) < b.hold()
 	}
 }
 
 // Rows lists the rows that are contested by session, and says when the next of them may be put back.
 func (c *Contest) Rows(now time.Time) (rows map[string][]string, next time.Time) {
 	rows = map[string][]string{}
-	for _, b := range c.rows {
+	for r, b := range c.rows {
 		if b.hold() == 0 || b.over(now) {
 			continue
 		}
 		for _, session := range b.sessions {
-			rows[session] = append(rows[session], string(b.table)+" "+b.name)
+			rows[session] = append(rows[session], string(r.table)+" "+r.name)
 		}
 		if due := b.last.Add(b.hold()); due.After(now) {
 			next = Sooner(next, due)
@@ -130,10 +135,10 @@ func makes(p *plan.Plan, bridge string) bool {
 	})
 }
 
-// contestKey tells what is put back from others. For guests that were started anew a row is another one, and so is one for
-// sessions that are stored otherwise, a rule that sends to another port, and what another ovs-vswitchd has.
-func contestKey(base *plan.Snapshot, c *plan.Change) string {
-	parts := append([]string{string(c.Table), c.Bridge, c.Name}, c.NewPorts(base)...)
+// wayOf tells ways to put a row back from each other: for guests that were started anew it is another one, and so it is for
+// sessions that are stored otherwise, for a rule that sends to another port, and with another ovs-vswitchd.
+func wayOf(base *plan.Snapshot, c *plan.Change) string {
+	parts := c.NewPorts(base)
 	for _, name := range c.Sessions {
 		parts = append(parts, name, plan.Digest(base.Intent[name]))
 	}
