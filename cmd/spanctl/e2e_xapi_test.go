@@ -48,21 +48,21 @@ func newXAPISite(t *testing.T) *xapiSite {
 		}
 		s.plug(guest, fmt.Sprintf("vif%d.0", i+1), vif)
 	}
+	s.xapiSync()
 	return s
 }
 
 // plug plugs a device of a VIF, as xenopsd's setup-vif-rules does (xen-api, ocaml/xenopsd/scripts: add_vswitch_port, with
 // the keys of get_external_ids in common.py): by add-port to the network's bridge, which may be a fake one.
-func (s *xapiSite) plug(guest, device string, vif xapiVIF) {
+func (s *xapiSite) plug(guest, device string, vif xapiVIF) *ovstest.Guest {
 	s.Helper()
 	mac, err := net.ParseMAC(vif.mac)
 	s.check(err)
 	s.vifs[guest] = vif
-	s.add(ovstest.GuestConfig{
+	return s.add(ovstest.GuestConfig{
 		Name: guest, Bridge: vif.bridge, Port: device, MAC: mac,
 		ExternalIDs: map[string]string{"xs-vm-uuid": vif.vm, "xs-vif-uuid": vif.uuid, "xs-network-uuid": vif.network, "attached-mac": vif.mac},
 	})
-	s.xapiSync()
 }
 
 // xapiSync is what the daemon of that name writes into all Interface rows when they have changed, in one transaction (ovs,
@@ -244,4 +244,51 @@ func TestE2EXAPIPortMirroring(t *testing.T) {
 	s.wantMirrored(nil, all...)
 	s.migrate("db", "vif2.0", func() {})
 	s.wantBare(bare)
+}
+
+// A guest that boots as on hardware has a tap beside its vif until its drivers unplug that. Copies to it are where it looks
+// for them, before ovs-xapi-sync has marked the devices and after; what it sends by either is copied once.
+func TestE2EXAPIGuestsBootWithTwoDevices(t *testing.T) {
+	t.Parallel()
+	s := newXAPISite(t)
+	web, db, vif := s.guests["web"], s.guests["db"], s.guests["mail"]
+	p := s.agent()
+	s.apply(fmt.Sprintf("  audit: {sources: [{vm: %s}], destinations: [{vm: %s}]}\n", s.vifs["web"].vm, s.vifs["mail"].vm))
+	// wantAt wants copies at one device of the audit guest, and none at the other.
+	wantAt := func(device, other, source *ovstest.Guest) {
+		s.Helper()
+		s.awaitActive("audit")
+		s.await("copies by "+device.Port(), func() bool {
+			return strings.Contains(s.want(exitOK, "status"), " to "+device.Port()+" of bridge xenbr0")
+		})
+		s.exchange(source, db, 1) // the switch learns by which device the source sends, in both VLANs
+		s.exchange(source, db, 1, 10)
+		var none *ovstest.Capture
+		if other != nil {
+			none = s.capture(other)
+		}
+		s.wantCopied(source, db, device, 5)
+		if other != nil {
+			s.wantExactly(none)
+		}
+	}
+	plugTap := func(guest string) *ovstest.Guest {
+		s.Helper()
+		g := s.guests[guest]
+		return s.plug(guest+"-tap", "tap"+strings.TrimPrefix(g.Port(), "vif"), s.vifs[guest])
+	}
+	tap := plugTap("mail")
+	wantAt(tap, vif, web)
+	s.xapiSync()
+	wantAt(tap, vif, web)
+	sourceTap := plugTap("web")
+	s.xapiSync()
+	wantAt(tap, vif, sourceTap)
+	s.check(tap.Stop(s.ctx))
+	s.xapiSync()
+	wantAt(vif, nil, sourceTap)
+	s.check(sourceTap.Stop(s.ctx))
+	s.xapiSync()
+	wantAt(vif, nil, web)
+	s.terminate(p)
 }
