@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,6 +68,8 @@ func (x *portIndex) locatePort(what string, d *policy.Destination) (port int32, 
 	if len(found) == 0 {
 		return -1, what + " is not present", nil
 	}
+	all := found
+	found = x.inUse(found)
 	port = found[0]
 	switch {
 	case d.VM != "" && len(x.guestsOf(found, d.VM)) > 1:
@@ -80,7 +81,7 @@ func (x *portIndex) locatePort(what string, d *policy.Destination) (port int32, 
 		if at := slices.IndexFunc(found, func(p int32) bool { return x.ofport(p) <= 0 }); at >= 0 && len(found) > 1 {
 			return -1, fmt.Sprintf("%s: the NICs are ordered by ofport, and %s has none", what, x.ports[found[at]].Name), nil
 		}
-		slices.SortStableFunc(found, func(a, b int32) int { return cmp.Compare(x.ofport(a), x.ofport(b)) })
+		x.byNIC(found, all)
 		port = found[*d.NIC]
 	case len(found) > 1 && d.VM != "":
 		return refuse(".vm", fmt.Sprintf("%s has several NICs: %s", what, x.names(found)), "choose one with nic: N, or name its interface")
