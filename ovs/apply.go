@@ -37,8 +37,9 @@ type Applied struct {
 // bounded number of times; after any error nothing was changed, except that
 // with ErrUnreachable the fate of a transaction under way is unknown.
 //
-// A plan with rules takes three steps: what is inert, in a transaction of its own;
-// the rules; and all the rest, in the transaction by which it comes into force. If
+// A plan with rules takes three steps: what is inert, in a transaction of its own,
+// which keeps others from taking the rules that follow for drift; the rules; and all
+// the rest, in the transaction by which it comes into force. If
 // it ends between them the old state is in force, and what is inert is removed
 // again, at the latest by the next Apply.
 func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*Applied, error) {
@@ -57,18 +58,21 @@ func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*App
 			return &Applied{Plan: p}, s.undo(ctx, err)
 		}
 		inert := p.Inert()
+		rules, _ := p.Rules()
+		prepared := inert.Empty() && (len(rules) == 0 || s.marked)
 		var next int
-		if inert.Empty() {
+		if prepared {
 			next, lost = s.commit(ctx, p)
 		} else {
 			lost = s.prepare(ctx, inert)
 		}
 		switch {
-		case lost == nil && inert.Empty():
+		case lost == nil && prepared:
 			return &Applied{Plan: s.whole(p), Committed: true, NextCfg: next}, nil
 		case lost != nil && !errors.Is(lost, ErrConflict):
 			return nil, s.undo(ctx, lost)
 		}
+		s.marked = lost == nil
 		c.log.DebugContext(ctx, "plan is made again", "try", try+1, "cause", lost)
 	}
 	return nil, s.undo(ctx, fmt.Errorf("%w; nothing was changed, try again: %w", ErrConflict, lost))

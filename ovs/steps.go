@@ -21,6 +21,8 @@ type steps struct {
 	// changed.
 	made  []plan.Change
 	ruled []string
+	// marked tells that the database says so, and that nobody has written to it since.
+	marked bool
 }
 
 // stepsTake is longer than the steps of a change take: what was made for one that has
@@ -41,8 +43,8 @@ func (c *Conn) changing(mark string) time.Time {
 	return t
 }
 
-// prepare makes what is inert, and returns when ovs-vswitchd has it, so that rules can
-// be made.
+// prepare makes what is inert, if anything is, and returns when ovs-vswitchd has it, so
+// that rules can be made. Others know from then on who is at it.
 func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 	if _, err := s.conn.openFlow(); err != nil {
 		return err
@@ -55,6 +57,9 @@ func (s *steps) prepare(ctx context.Context, inert *plan.Plan) error {
 		if !slices.ContainsFunc(s.made, func(m plan.Change) bool { return m.Table == c.Table && m.Name == c.Name }) {
 			s.made = append(s.made, c)
 		}
+	}
+	if inert.Empty() {
+		return nil
 	}
 	if err := s.conn.waitForCfg(ctx, inert.Base.Root, next); err != nil {
 		return fmt.Errorf("%w: %v", openflow.ErrUnreachable, err) // nothing is in force
@@ -104,7 +109,7 @@ func (c *Conn) orConflict(ctx context.Context, base *plan.Snapshot, err error) e
 // the cause, and returns that. It goes by the intent that is stored now: what
 // somebody else has put in force meanwhile stays.
 func (s *steps) undo(ctx context.Context, cause error) error {
-	if len(s.made)+len(s.ruled) == 0 {
+	if len(s.made)+len(s.ruled) == 0 && !s.marked {
 		return cause
 	}
 	const patience = 5 * time.Second
@@ -136,7 +141,7 @@ func (s *steps) tryUndo(ctx context.Context) error {
 			return s.conn.orConflict(ctx, snap, err)
 		}
 	}
-	if !undo.HasRows() {
+	if !undo.HasRows() && !s.marked {
 		return nil
 	}
 	_, err = s.conn.commit(ctx, undo, s.comment+did(StepUndoes, why(undo.Changes)), "")

@@ -62,6 +62,7 @@ func TestE2EHistory(t *testing.T) {
 		"apply; audit create [session-new]; session +1 ~0 -0; Port +1 ~0 -0; Mirror +1 ~0 -0",
 		"apply prepares; audit  [session-changed]; Bridge +1 ~0 -0; Port +2 ~0 -0",
 		"apply; audit update [borrow session-changed]; session +0 ~1 -0; Bridge +0 ~1 -0; Port +0 ~2 -0; Mirror +0 ~1 -0",
+		"apply prepares", // that rules change
 		"apply; audit update [session-changed]; session +0 ~1 -0",
 		"apply; audit  [row-missing]; Port +0 ~1 -0; Mirror +1 ~0 -0",
 		"delete;   [give-back]; audit delete [session-deleted]; session +0 ~0 -1; Bridge +0 ~0 -1; Port +0 ~2 -2; Mirror +0 ~0 -1",
@@ -73,7 +74,7 @@ func TestE2EHistory(t *testing.T) {
 		s.Errorf("compacted %s", compacted)
 	}
 	lines, _ = s.history("audit")
-	s.wantHistory(lines, want[:len(want)-1])
+	s.wantHistory(lines, slices.DeleteFunc(want, func(line string) bool { return !strings.Contains(line, "audit") }))
 
 	out, err := exec.CommandContext(s.ctx, "ovs-appctl", "-t", filepath.Join(s.lab.Dir, "ovsdb-server.ctl"), "ovsdb-server/compact").CombinedOutput()
 	if err != nil {
