@@ -188,7 +188,7 @@ func (v *insideVM) capture(r vmRequest) (int, error) {
 	go func() {
 		for buf := make([]byte, 1<<16); ; {
 			frame, outgoing, err := s.receive(buf)
-			if errors.Is(err, os.ErrClosed) {
+			if err != nil && v.released(r.ID) {
 				return
 			}
 			if err != nil {
@@ -219,6 +219,12 @@ func (v *insideVM) release(r vmRequest) (int, error) {
 	}
 	delete(v.captures, r.Capture)
 	return 0, s.Close()
+}
+
+func (v *insideVM) released(id int) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.captures[id] == nil
 }
 
 func (v *insideVM) serve(r vmRequest) (int, error) {
