@@ -60,8 +60,8 @@ func (v *VM) HardwareAddr() net.HardwareAddr { return v.cfg.MAC }
 func (v *VM) Addr() netip.Addr { return v.cfg.IP.Addr() }
 
 // Start boots the machine, in some seconds, with a tap device and a port of its own, and returns when its eth0 is up and
-// ovs-vswitchd has taken the port in. The rows of before, if they are still there, are replaced as libvirt does it: new
-// Port and Interface rows of the same name in one transaction.
+// ovs-vswitchd has taken the port in. What rows of before are still there go first, in a transaction of their own: replaced
+// in one, the port stays with the device that is no more, and passes nothing (OVS 3.1, userspace datapath).
 func (v *VM) Start(ctx context.Context) error {
 	err := v.boot(ctx)
 	if err == nil {
@@ -92,14 +92,16 @@ func (v *VM) boot(ctx context.Context) error {
 	if err := writeOnce(file, image); err != nil {
 		return err
 	}
+	if _, err := v.lab.VSCtl(ctx, "--if-exists", "del-port", v.cfg.Port); err != nil {
+		return fmt.Errorf("deleting its port of before: %w", err)
+	}
 	// QEMU alone keeps the device: it is gone with it, however that ends.
 	tap, err := v.lab.openTap(v.cfg)
 	if err != nil {
 		return err
 	}
 	defer tap.Close()
-	args := append([]string{"--", "--if-exists", "del-port", v.cfg.Port}, v.cfg.portRow()...)
-	if _, err := v.lab.VSCtl(ctx, args...); err != nil {
+	if _, err := v.lab.VSCtl(ctx, v.cfg.portRow()...); err != nil {
 		return fmt.Errorf("adding its port: %w", err)
 	}
 	return v.launch(kernel, file, tap)
