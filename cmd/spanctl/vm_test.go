@@ -181,7 +181,8 @@ func (s *vmSite) wantCopied(n int) (received, leftOut int) {
 	kept, replicated := s.wantProduction(n)
 	s.check(atAudit.Fence(s.ctx, s.a, s.b))
 	s.wantExactly(atAudit, kept...)
-	s.Logf("%d packets sent, %d of replication beside; the audit guest received %d and the markers after them", len(kept), len(replicated), len(kept))
+	s.Logf("the audit guest received %d packets, with fences; sent were %d, and %d of replication",
+		len(atAudit.Frames()), len(kept), len(replicated))
 	return len(atAudit.Frames()), len(replicated)
 }
 
@@ -215,6 +216,7 @@ func TestVMEverythingIsCopiedIntoTheAuditGuest(t *testing.T) {
 	s.wantHealth(exitDegraded, plan.StateDegraded, "link is down")
 	s.wantProduction(20)
 	s.check(s.audit.Stop(s.ctx))
+	s.await("a session that waits", func() bool { return s.status(exitDegraded)["audit"].State == plan.StateWaiting })
 	s.wantHealth(exitDegraded, plan.StateWaiting, "vm audit is not present")
 	s.wantProduction(20)
 	s.check(s.audit.Start(s.ctx))

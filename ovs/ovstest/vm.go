@@ -72,7 +72,8 @@ func (v *VM) Start(ctx context.Context) error {
 	}
 	if err != nil {
 		console, _ := os.ReadFile(v.console()) // without it the error is merely shorter
-		return errors.Join(fmt.Errorf("vm %s: %w; its console ends:\n%s", v.cfg.Name, err, console[max(0, len(console)-2000):]), v.Close())
+		console = console[max(0, len(console)-2000):]
+		return errors.Join(fmt.Errorf("vm %s: %w; its console ends:\n%s", v.cfg.Name, err, console), v.Close())
 	}
 	return nil
 }

@@ -83,7 +83,9 @@ type archive struct {
 func (a *archive) add(name string, mode, major, minor uint32, data []byte) {
 	a.files++
 	a.WriteString("070701")
-	for _, field := range []uint32{uint32(a.files), mode, 0, 0, 1, 0, uint32(len(data)), 0, 0, major, minor, uint32(len(name) + 1), 0} {
+	for _, field := range []uint32{
+		uint32(a.files), mode, 0, 0, 1, 0, uint32(len(data)), 0, 0, major, minor, uint32(len(name) + 1), 0,
+	} {
 		fmt.Fprintf(a, "%08X", field)
 	}
 	a.WriteString(name + "\x00")
