@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,12 +54,26 @@ func inside() error {
 		return err
 	}
 	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}}
-	for decoder := json.NewDecoder(line); ; {
+	for decoder := json.NewDecoder(patient{line}); ; {
 		var r vmRequest
 		if err := decoder.Decode(&r); err != nil {
 			return fmt.Errorf("reading a request: %w", err)
 		}
 		v.do(r)
+	}
+}
+
+// patient reads what comes, also where the kernel says that it is the end: until it has heard of the other side that
+// somebody is there (port_fops_read of Linux's virtio_console.c).
+type patient struct{ *os.File }
+
+func (p patient) Read(b []byte) (int, error) {
+	for {
+		n, err := p.File.Read(b)
+		if !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
