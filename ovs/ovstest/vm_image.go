@@ -35,7 +35,7 @@ func vmlinuz() (string, error) {
 // initrd is the whole system of a virtual machine: vminit, built from this source, and the kernel's modules. It is made
 // once a process.
 var initrd = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", prefix+"-vminit-")
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s-%d-vminit-", prefix, os.Getpid())) // as makeDirectory names them
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for vminit: %w", err)
 	}
