@@ -36,7 +36,7 @@ test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GO) test -race -parallel 4 -timeout 20m ./... # they wait more than they compute
 
 .PHONY: test-all
-test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 test-vm ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, short fuzzing, each benchmark once
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
@@ -51,6 +51,10 @@ oracle: deps ## compare the flow tier with the policy, packet by packet, on a re
 .PHONY: test-ovs35
 test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
 	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -parallel 4 -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl
+
+.PHONY: test-vm
+test-vm: deps ## run the tests with virtual machines as guests, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -p 1 -count 1 -timeout 10m -run '^TestVM' ./ovs/ovstest ./cmd/spanctl
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

@@ -12,7 +12,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 )
 
-// Endpoint is an address that frames are built from and to. Guest, HostPort and Station are.
+// Endpoint is an address that frames are built from and to. Guest, VM, HostPort and Station are.
 type Endpoint interface {
 	HardwareAddr() net.HardwareAddr
 	Addr() netip.Addr

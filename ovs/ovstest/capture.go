@@ -11,7 +11,7 @@ import (
 // Capture records every frame that arrives at a device, from the moment it was opened.
 type Capture struct {
 	lab    *Lab
-	socket *socket
+	source frameSource
 	name   string
 	detach func() bool
 	ended  chan struct{} // closed when the reader is done
@@ -22,6 +22,13 @@ type Capture struct {
 	lost   error         // frames that the kernel dropped
 	news   chan struct{} // closed at the next change
 	closed bool
+}
+
+// frameSource is where a capture has its frames: a socket, or one inside of a virtual machine.
+type frameSource interface {
+	receive(buf []byte) (data []byte, outgoing bool, err error) // may use buf
+	dropped() (int, error)                                      // since it was last asked
+	Close() error                                               // receive ends
 }
 
 // CaptureOption changes what a capture records.
@@ -53,14 +60,20 @@ func (l *Lab) capture(
 	for _, option := range options {
 		option(&o)
 	}
-	c := &Capture{lab: l, name: name, ended: make(chan struct{}), news: make(chan struct{})}
+	var s *socket
 	err := inside.do(func() (err error) {
-		c.socket, err = openSocket(device, true, o.outgoing)
+		s, err = openSocket(device, true, o.outgoing)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capturing at %s: %w", name, err)
 	}
+	return l.record(ctx, s, name)
+}
+
+// record starts a capture of what a source has.
+func (l *Lab) record(ctx context.Context, source frameSource, name string) (*Capture, error) {
+	c := &Capture{lab: l, source: source, name: name, ended: make(chan struct{}), news: make(chan struct{})}
 	go c.read()
 	if err := l.keep(c); err != nil {
 		return nil, fmt.Errorf("capturing at %s: %w", name, err)
@@ -75,7 +88,7 @@ func (c *Capture) read() {
 	defer close(c.ended)
 	buf := make([]byte, 1<<16)
 	for {
-		data, outgoing, err := c.socket.receive(buf)
+		data, outgoing, err := c.source.receive(buf)
 		c.mu.Lock()
 		if err == nil {
 			c.frames = append(c.frames, Frame{Time: time.Now(), Data: data, Outgoing: outgoing})
@@ -110,7 +123,7 @@ func (c *Capture) Err() error {
 }
 
 func (c *Capture) countLost() {
-	n, err := c.socket.dropped()
+	n, err := c.source.dropped()
 	if n > 0 {
 		err = fmt.Errorf("%d %w", n, ErrLost)
 	}
@@ -165,7 +178,7 @@ func (c *Capture) Close() error {
 		c.detach()
 	}
 	c.mu.Unlock()
-	_ = c.socket.Close()
+	_ = c.source.Close()
 	<-c.ended
 	c.lab.forget(c)
 	return err

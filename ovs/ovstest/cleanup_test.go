@@ -17,8 +17,12 @@ import (
 	"spanctl/ovs/ovstest"
 )
 
-// victim is set in a second run of this binary, which starts a lab, tells about it, and waits to be killed.
-const victim = "OVSTEST_VICTIM"
+// victim is set in a second run of this binary, which starts a lab, tells about it, and waits to be killed; victimVM, if
+// it has a virtual machine too.
+const (
+	victim   = "OVSTEST_VICTIM"
+	victimVM = "OVSTEST_VICTIM_VM"
+)
 
 func TestMain(m *testing.M) {
 	if end := os.Getenv(victim); end != "" {
@@ -42,6 +46,11 @@ func beVictim(end string) error {
 	}
 	if _, err := g.Capture(ctx); err != nil {
 		return err
+	}
+	if os.Getenv(victimVM) != "" {
+		if _, err := lab.AddVM(ctx, ovstest.GuestConfig{Name: "vm"}); err != nil {
+			return err
+		}
 	}
 	fmt.Println(lab.Dir, netns(lab.PID()), netns(g.PID()))
 	if end == "panic" {
@@ -99,37 +108,42 @@ func devices(t *testing.T) int {
 
 func TestNothingIsLeftHoweverTheProcessEnds(t *testing.T) {
 	for _, end := range []string{"kill", "interrupt", "panic"} {
-		t.Run(end, func(t *testing.T) {
-			before := devices(t)
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), victim+"="+end)
-			out, err := cmd.StdoutPipe()
-			check(t, err)
-			check(t, cmd.Start())
-			line, err := bufio.NewReader(out).ReadString('\n')
-			check(t, err)
-			told := strings.Fields(line)
-			if end != "panic" && len(processes(t, told[0], told[1:]...)) != 4 {
-				t.Errorf("want two daemons and two namespaces, have %q", processes(t, told[0], told[1:]...))
-			}
-			switch end {
-			case "kill":
-				check(t, cmd.Process.Kill())
-			case "interrupt":
-				check(t, cmd.Process.Signal(syscall.SIGINT))
-			}
-			if err := cmd.Wait(); err == nil {
-				t.Fatal("it ended well")
-			}
-			eventually(t, "processes end", func() bool { return len(processes(t, told[0], told[1:]...)) == 0 })
-			if after := devices(t); after != before {
-				t.Errorf("%d devices, %d before", after, before)
-			}
-			start(t, ovstest.Config{DatabaseOnly: true})
-			if _, err := os.Stat(told[0]); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("the next lab left %s: %v", told[0], err)
-			}
-		})
+		t.Run(end, func(t *testing.T) { wantNothingLeft(t, end, 4) })
+	}
+}
+
+// wantNothingLeft ends a victim, which has so many processes: two daemons, two namespaces, and what it has by the
+// environment.
+func wantNothingLeft(t *testing.T, end string, many int, environ ...string) {
+	t.Helper()
+	before := devices(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), victim+"="+end), environ...)
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	check(t, err)
+	told := strings.Fields(line)
+	if have := processes(t, told[0], told[1:]...); end != "panic" && len(have) != many {
+		t.Errorf("want %d processes, have %q", many, have)
+	}
+	switch end {
+	case "kill":
+		check(t, cmd.Process.Kill())
+	case "interrupt":
+		check(t, cmd.Process.Signal(syscall.SIGINT))
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("it ended well")
+	}
+	eventually(t, "processes end", func() bool { return len(processes(t, told[0], told[1:]...)) == 0 })
+	if after := devices(t); after != before {
+		t.Errorf("%d devices, %d before", after, before)
+	}
+	start(t, ovstest.Config{DatabaseOnly: true})
+	if _, err := os.Stat(told[0]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the next lab left %s: %v", told[0], err)
 	}
 }
 

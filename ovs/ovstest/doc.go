@@ -8,8 +8,9 @@
 //	           namespace of their own, which plays the host
 //	Guest      a namespace with one network device, eth0, whose outer end is a port of a bridge: a virtual
 //	           machine, a physical neighbour (AddUplink) or the receiver of tunnels (AddCollector)
+//	VM         a real virtual machine of QEMU in the place of a Guest, on a tap device (make test-vm)
 //	Capture    every frame that arrives at a device, exactly as it was on the wire
-//	Endpoint   an address to build frames from and to; Guest is one
+//	Endpoint   an address to build frames from and to; Guest and VM are
 //
 // # Clean-up
 //

@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// Sender is where frames go in: a Guest's eth0, or the host's own HostPort.
+// Sender is where frames go in: a Guest's or VM's eth0, or the host's own HostPort.
 type Sender interface {
 	Endpoint
 	Send(frame []byte) error

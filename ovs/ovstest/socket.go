@@ -67,6 +67,31 @@ func receiving(fd int, outgoing bool) error {
 	return os.NewSyscallError("setsockopt PACKET_IGNORE_OUTGOING", err)
 }
 
+// promiscuous makes the device take frames to any address for as long as the socket is open.
+func (s *socket) promiscuous() error {
+	link, err := net.InterfaceByName(s.device)
+	if err != nil {
+		return err
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptPacketMreq(int(fd), unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &unix.PacketMreq{
+			Ifindex: int32(link.Index), Type: unix.PACKET_MR_PROMISC,
+		})
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return fmt.Errorf("making %s promiscuous: %w", s.device, err)
+	}
+	return nil
+}
+
 // receive waits for the next frame and returns it as it was on the wire. It uses buf, and copies.
 func (s *socket) receive(buf []byte) (data []byte, outgoing bool, err error) {
 	raw, err := s.SyscallConn()

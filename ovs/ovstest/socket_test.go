@@ -24,7 +24,7 @@ func TestLostFramesAreAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.SetsockoptInt(int(c.socket.Fd()), unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
+	if err := unix.SetsockoptInt(int(c.source.(*socket).Fd()), unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
 		t.Fatal(err)
 	}
 	burst := make([][]byte, 500)

@@ -1,0 +1,275 @@
+package ovstest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// VM is a virtual machine of QEMU, without KVM, whose eth0 is virtio and whose outer end is a tap device and port of a
+// bridge, as with libvirt. A kernel of its own sends and receives there; its only process is vminit, which does what the
+// test asks for. It is as silent as a Guest. It needs what .ci/vm makes (VMVariable).
+type VM struct {
+	cfg GuestConfig
+	lab *Lab
+
+	mu      sync.Mutex
+	process *process // nil before the first Start
+	line    *vmLine
+}
+
+// AddVM makes a virtual machine and starts it. The port is called "tap-NAME" by default; KeepIPv6 is not heeded.
+func (l *Lab) AddVM(ctx context.Context, cfg GuestConfig) (*VM, error) {
+	if err := l.realHost(); err != nil {
+		return nil, err
+	}
+	if cfg.Port == "" {
+		cfg.Port = "tap-" + cfg.Name
+	}
+	cfg, err := l.complete(cfg)
+	if err != nil {
+		return nil, err
+	}
+	v := &VM{cfg: cfg, lab: l}
+	if err := v.Start(ctx); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Name is the machine's name in the lab.
+func (v *VM) Name() string { return v.cfg.Name }
+
+// Port is the name of its OVS port, and of the tap device under it.
+func (v *VM) Port() string { return v.cfg.Port }
+
+// HardwareAddr is the address of the machine's eth0; it stays over Kill and Start.
+func (v *VM) HardwareAddr() net.HardwareAddr { return v.cfg.MAC }
+
+// Addr is the machine's address.
+func (v *VM) Addr() netip.Addr { return v.cfg.IP.Addr() }
+
+// Start boots the machine, in some seconds, with a tap device and a port of its own, and returns when its eth0 is up and
+// ovs-vswitchd has taken the port in. What rows of before are still there go first, in a transaction of their own: replaced
+// in one, the port stays with the device that is no more, and passes nothing (OVS 3.1, userspace datapath).
+func (v *VM) Start(ctx context.Context) error {
+	err := v.boot(ctx)
+	if err == nil {
+		_, err = v.call(ctx, vmRequest{Do: "up", IP: v.cfg.IP.String()})
+	}
+	if err == nil {
+		_, err = v.lab.OFPort(ctx, v.cfg.Port)
+	}
+	if err != nil {
+		console, _ := os.ReadFile(v.console()) // without it the error is merely shorter
+		console = console[max(0, len(console)-2000):]
+		return errors.Join(fmt.Errorf("vm %s: %w; its console ends:\n%s", v.cfg.Name, err, console), v.Close())
+	}
+	return nil
+}
+
+func (v *VM) console() string { return v.lab.path("vm-" + v.cfg.Name + ".console") }
+
+func (v *VM) boot(ctx context.Context) error {
+	kernel, err := vmlinuz()
+	if err != nil {
+		return err
+	}
+	image, err := initrd()
+	if err != nil {
+		return err
+	}
+	file := v.lab.path("vm-initrd")
+	if err := writeOnce(file, image); err != nil {
+		return err
+	}
+	if _, err := v.lab.VSCtl(ctx, "--if-exists", "del-port", v.cfg.Port); err != nil {
+		return fmt.Errorf("deleting its port of before: %w", err)
+	}
+	// QEMU alone keeps the device: it is gone with it, however that ends.
+	tap, err := v.lab.openTap(v.cfg)
+	if err != nil {
+		return err
+	}
+	defer tap.Close()
+	if _, err := v.lab.VSCtl(ctx, v.cfg.portRow()...); err != nil {
+		return fmt.Errorf("adding its port: %w", err)
+	}
+	return v.launch(kernel, file, tap)
+}
+
+// writeOnce writes a file, unless it is there; whole, whoever else does.
+func writeOnce(name string, data []byte) error {
+	if _, err := os.Stat(name); err == nil {
+		return nil
+	}
+	part, err := os.CreateTemp(filepath.Dir(name), "part-")
+	if err != nil {
+		return fmt.Errorf("making %s: %w", name, err)
+	}
+	defer os.Remove(part.Name())
+	_, err = part.Write(data)
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = os.Rename(part.Name(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("making %s: %w", name, err)
+	}
+	return nil
+}
+
+// openTap makes a tap device in the namespace that plays the host. It lives as long as its file is open.
+func (l *Lab) openTap(c GuestConfig) (*os.File, error) {
+	var file *os.File
+	err := l.host.do(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return os.NewSyscallError("open /dev/net/tun", err)
+		}
+		file = os.NewFile(uintptr(fd), "tap:"+c.Port)
+		request, err := unix.NewIfreq(c.Port)
+		if err != nil {
+			return err
+		}
+		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+			return os.NewSyscallError("ioctl TUNSETIFF", err)
+		}
+		link, err := netlink.LinkByName(c.Port)
+		if err != nil {
+			return err
+		}
+		// An emulated machine is slow to take frames, and what waits for it must not be lost.
+		if err := errors.Join(netlink.LinkSetTxQLen(link, 10000), netlink.LinkSetMTU(link, c.MTU)); err != nil {
+			return err
+		}
+		return raiseLink(c.Port)
+	})
+	if err != nil {
+		if file != nil {
+			_ = file.Close()
+		}
+		return nil, fmt.Errorf("making its tap device: %w", err)
+	}
+	return file, nil
+}
+
+// launch starts QEMU. Its virtio device does no offloads: every frame is as it is on a wire.
+func (v *VM) launch(kernel, image string, tap *os.File) error {
+	in, toVM, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	fromVM, out, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, toVM.Close())
+	}
+	defer out.Close()
+	said, err := os.Create(v.lab.path("vm-" + v.cfg.Name + ".qemu"))
+	if err != nil {
+		return errors.Join(err, toVM.Close(), fromVM.Close())
+	}
+	defer said.Close()
+	cmd := exec.Command("qemu-system-x86_64", "-name", prefix+":"+v.lab.name+":"+v.cfg.Name,
+		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "192",
+		"-kernel", kernel, "-initrd", image, "-append", "console=ttyS0 quiet panic=-1 ipv6.disable=1",
+		"-serial", "file:"+v.console(),
+		"-chardev", "stdio,id=line,signal=off", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=line",
+		"-netdev", "tap,id=net,fd=3,vhost=off", "-device", "virtio-net-pci,netdev=net,romfile=,mac="+v.cfg.MAC.String()+
+			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")
+	cmd.Dir = v.lab.Dir
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, said
+	cmd.ExtraFiles = []*os.File{tap}
+	v.lab.logf("+ %s\n", strings.Join(cmd.Args, " "))
+	p, err := launch(cmd, v.lab.host)
+	if err != nil {
+		return errors.Join(fmt.Errorf("starting QEMU: %w", err), toVM.Close(), fromVM.Close())
+	}
+	v.mu.Lock()
+	v.process, v.line = p, newVMLine(v.cfg.Name, toVM, fromVM)
+	v.mu.Unlock()
+	return v.lab.keep(v)
+}
+
+func (v *VM) current() (*process, *vmLine) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.process, v.line
+}
+
+func (v *VM) call(ctx context.Context, r vmRequest) (int, error) {
+	_, line := v.current()
+	return line.call(ctx, r)
+}
+
+// Send sends one frame out of the machine's eth0 as it is.
+func (v *VM) Send(frame []byte) error {
+	_, err := v.call(context.Background(), vmRequest{Do: "send", Frame: frame})
+	return err
+}
+
+// Capture records inside of the machine what arrives at its eth0, which is promiscuous meanwhile, until Close, the end of
+// ctx or that of the machine.
+func (v *VM) Capture(ctx context.Context, options ...CaptureOption) (*Capture, error) {
+	var o captureOptions
+	for _, option := range options {
+		option(&o)
+	}
+	_, line := v.current()
+	c := &vmCapture{news: make(chan struct{}, 1)}
+	if _, err := line.open(ctx, vmRequest{Do: "capture", Outgoing: o.outgoing}, c); err != nil {
+		return nil, err
+	}
+	return v.lab.record(ctx, c, v.cfg.Name)
+}
+
+// Serve answers on a TCP port of the machine, by the machine's own stack, each connection: when the client has sent all,
+// so many bytes come back. It does so until the machine ends.
+func (v *VM) Serve(ctx context.Context, port uint16, bytes int) error {
+	_, err := v.call(ctx, vmRequest{Do: "serve", IP: netip.AddrPortFrom(v.Addr(), port).String(), Bytes: bytes})
+	return err
+}
+
+// Fetch connects to a TCP port, by the machine's own stack, sends so many bytes, and returns how many come back.
+func (v *VM) Fetch(ctx context.Context, from netip.AddrPort, bytes int) (int, error) {
+	return v.call(ctx, vmRequest{Do: "fetch", IP: from.String(), Bytes: bytes})
+}
+
+// Kill ends the machine by SIGKILL of QEMU, and its tap device with it. The rows of its port stay, as when a host's
+// hypervisor crashes.
+func (v *VM) Kill() {
+	p, _ := v.current()
+	p.kill()
+}
+
+// Stop does what a hypervisor does when a machine ends: that, and the port's rows go.
+func (v *VM) Stop(ctx context.Context) error {
+	v.Kill()
+	if _, err := v.lab.VSCtl(ctx, "--if-exists", "del-port", v.cfg.Port); err != nil {
+		return fmt.Errorf("vm %s: deleting its port: %w", v.cfg.Name, err)
+	}
+	return nil
+}
+
+// Close is Kill, and the machine's line ends with it. Closing again does nothing.
+func (v *VM) Close() error {
+	p, line := v.current()
+	p.kill()
+	v.lab.forget(v)
+	if line == nil {
+		return nil
+	}
+	return line.close()
+}
