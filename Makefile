@@ -36,7 +36,7 @@ test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GO) test -race -parallel 4 -timeout 20m ./... # they wait more than they compute
 
 .PHONY: test-all
-test-all: deps lint generate-check test-ovs35 test-vm ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
