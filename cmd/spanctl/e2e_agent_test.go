@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -75,6 +76,43 @@ func TestE2EAgentFollowsGuests(t *testing.T) {
 		s.Errorf("the agent has left %s", left)
 	}
 	s.wantCopied(a, b, audit, 5)
+}
+
+// A bridge that comes, with guests, an uplink that comes and a role that somebody gives are followed, and so is the bridge
+// that goes.
+func TestE2EAgentFollowsBridges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	p := s.agent()
+	s.apply("  audit: {sources: [{role: all}], destinations: [{vm: audit}]}\n")
+	sources := func() int {
+		_, out, _ := s.spanctl("plan", "-o", "json")
+		var p jsonPlan
+		s.check(json.Unmarshal([]byte(out), &p))
+		return p.Sessions[slices.IndexFunc(p.Sessions, func(o jsonSession) bool { return o.Name == "audit" })].Sources
+	}
+	before := sources()
+	s.check(s.lab.AddBridge(s.ctx, "br7"))
+	c, d := s.add(ovstest.GuestConfig{Name: "c", Bridge: "br7"}), s.add(ovstest.GuestConfig{Name: "d", Bridge: "br7"})
+	up := s.uplink("up")
+	s.awaitActive("audit")
+	if n := sources(); n != before+4 { // br7 has a port of the host's, too
+		t.Errorf("there were %d sources, and are %d", before, n)
+	}
+	for _, pair := range [][2]*ovstest.Guest{{s.guests["a"], s.guests["b"]}, {c, d}, {s.guests["a"], up}} {
+		s.greet(pair[0], pair[1])
+		s.settle()
+		s.wantCopied(pair[0], pair[1], s.guests["audit"], 3)
+	}
+	s.vsctl("set", "Interface", "vif-b", "external_ids:spanctl-role=none")
+	s.await("the role", func() bool { return sources() == before+3 })
+	s.awaitActive("audit")
+	s.check(errors.Join(c.Stop(s.ctx), d.Stop(s.ctx)))
+	s.vsctl("del-br", "br7")
+	s.awaitActive("audit")
+	s.settle()
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	s.terminate(p)
 }
 
 // A session that needs rules is made by the agent when it is applied from afar; without an agent it is refused.
