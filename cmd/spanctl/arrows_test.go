@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"spanctl/ovs/ovstest": {
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
 	},
+	"spanctl/ovs/ovstest/vminit": {"spanctl/ovs/ovstest"},
 	"spanctl/cmd/spanctl": {
 		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
 		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal",

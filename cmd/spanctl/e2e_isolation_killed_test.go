@@ -84,7 +84,7 @@ func (s *site) made() string {
 	s.Helper()
 	db := s.database()
 	named := func(value json.RawMessage) string {
-		text := string(value)
+		text := revision.ReplaceAllString(string(value), "")
 		for table, rows := range db {
 			for uuid, row := range rows {
 				if name := string(row["name"]); table != "Interface" && name != "" {
@@ -111,7 +111,7 @@ func (s *site) made() string {
 				line += " " + column + "=" + named(row[column])
 			}
 			if strings.Contains(line, "spanctl") {
-				lines = append(lines, revision.ReplaceAllString(line, ""))
+				lines = append(lines, line)
 			}
 		}
 	}
@@ -119,7 +119,8 @@ func (s *site) made() string {
 	return strings.Join(append(lines, "audit guest on "+s.vsctl("port-to-br", s.guests["audit"].Port())), "\n")
 }
 
-var revision = regexp.MustCompile(`\["spanctl/revision","\d+"\]`)
+// revision is what each transaction raises, and the mark of one that was killed, which counts for nothing after some seconds.
+var revision = regexp.MustCompile(`\["spanctl/(?:revision|changing)","[^"]*"\],?`)
 
 // ovs-vswitchd is killed while spanctl works, or before, and started: nothing leaks meanwhile, and then all is as it should
 // be, at the latest by the next apply.
