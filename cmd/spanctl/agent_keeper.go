@@ -215,10 +215,8 @@ func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 			return reconcile.Result{}, err
 		}
 	}
-	contested, _ := k.contest.Rows(now)
-	_, due := k.contest.Rows(k.at)
-	reports := k.track.Reports(p, health, contested, now)
-	due = reconcile.Sooner(due, k.refused.report(p.Base, reports, k.at))
+	reports := k.track.Reports(p, health, k.contest.Rows(now), now)
+	due := reconcile.Sooner(k.contest.Due(k.at), k.refused.report(p.Base, reports, k.at))
 	put, remove := map[string]string{}, []string(nil)
 	for name, r := range reports {
 		if text := r.Text(); p.Base.Reports[name] != text {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"slices"
 	"strings"
 	"time"
 
@@ -112,8 +111,7 @@ func (a *app) carryOut(ctx context.Context, conn *ovs.Conn, c change) error {
 	return degraded(health, c.concerns)
 }
 
-// awaitAgent waits until the agent has said what became of the sessions and has left nothing to do for them, as far as that
-// can be seen from here, and shows that.
+// awaitAgent waits until the agent has said what became of the sessions, and shows that.
 func (a *app) awaitAgent(ctx context.Context, conn *ovs.Conn, applied *ovs.Applied, concerns func(string) bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -122,17 +120,14 @@ func (a *app) awaitAgent(ctx context.Context, conn *ovs.Conn, applied *ovs.Appli
 		if err != nil {
 			return fmt.Errorf("%w: %w", ovs.ErrNotInForce, err)
 		}
-		p := stored(ctx, conn, snap)
 		awaited := ""
 		for name, raw := range snap.Intent {
-			r := plan.ParseReport(snap.Reports[name])
-			left := !p.Only(func(c *plan.Change) bool { return slices.Contains(c.Sessions, name) }).Empty()
-			if concerns(name) && (!r.About(raw) || left && r.Failed == "" && len(r.Contested) == 0) {
+			if concerns(name) && !plan.ParseReport(snap.Reports[name]).About(raw) {
 				awaited = name
 			}
 		}
 		if awaited == "" {
-			health := plan.Assess(p, nil)
+			health := plan.Assess(stored(ctx, conn, snap), nil)
 			if err := a.view().applied(applied, health); err != nil {
 				return err
 			}

@@ -82,9 +82,7 @@ func TestE2EAgentExpiryAndTags(t *testing.T) {
 		time.Now().Add(4*time.Second).UTC().Format(time.RFC3339Nano)))
 	sources := func(session string, state plan.State, n int) func() bool {
 		return func() bool {
-			_, out, _ := s.spanctl("plan", "-o", "json")
-			var p jsonPlan
-			s.check(json.Unmarshal([]byte(out), &p))
+			p := s.planned()
 			return p.Empty && slices.ContainsFunc(p.Sessions, func(o jsonSession) bool { return o.Name == session && o.State == state && o.Sources == n })
 		}
 	}
@@ -284,9 +282,7 @@ func (s *site) report(session string) *plan.Report {
 func (s *site) awaitNothingFor(session string) {
 	s.Helper()
 	s.await("session "+session, func() bool {
-		_, out, _ := s.spanctl("plan", "-o", "json")
-		var p jsonPlan
-		s.check(json.Unmarshal([]byte(out), &p))
+		p := s.planned()
 		return !p.Empty && !slices.ContainsFunc(p.Changes, func(c jsonChange) bool { return slices.Contains(c.Sessions, session) })
 	})
 }

@@ -23,8 +23,8 @@ func TestE2EAgentsTwo(t *testing.T) {
 	s.vsctl("--", "add-br", "br9", "--", "set", "Bridge", "br9", "datapath_type=netdev", "other_config:disable-in-band=true", "external_ids:whose=theirs",
 		"--", "add-port", "br0", "patch9", "--", "set", "Interface", "patch9", "type=patch", "options:peer=patch0",
 		"--", "add-port", "br9", "patch0", "--", "set", "Interface", "patch0", "type=patch", "options:peer=patch9")
-	bare, before := "", s.database()
-	bare, _ = s.ours()
+	bare, _ := s.ours()
+	before := s.database()
 	a := s.add(ovstest.GuestConfig{Name: "a"})
 	first := s.agent("--check", "200ms")
 	lease := s.leaseText()

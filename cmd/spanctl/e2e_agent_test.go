@@ -31,13 +31,19 @@ func (s *site) leaseText() string {
 	return s.vsctl("--no-wait", "--if-exists", "get", "Open_vSwitch", ".", `external_ids:"`+plan.KeyAgent+`"`)
 }
 
+// planned is what apply would do for the stored sessions.
+func (s *site) planned() (p jsonPlan) {
+	s.Helper()
+	_, out, _ := s.spanctl("plan", "-o", "json")
+	s.check(json.Unmarshal([]byte(out), &p))
+	return p
+}
+
 // awaitActive returns when nothing is left to do, and the session copies.
 func (s *site) awaitActive(session string) {
 	s.Helper()
 	s.await("session "+session, func() bool {
-		_, out, _ := s.spanctl("plan", "-o", "json")
-		var p jsonPlan
-		s.check(json.Unmarshal([]byte(out), &p))
+		p := s.planned()
 		return p.Empty && slices.ContainsFunc(p.Sessions, func(o jsonSession) bool { return o.Name == session && o.State == plan.StateActive })
 	})
 }
@@ -86,9 +92,7 @@ func TestE2EAgentFollowsBridges(t *testing.T) {
 	p := s.agent()
 	s.apply("  audit: {sources: [{role: all}], destinations: [{vm: audit}]}\n")
 	sources := func() int {
-		_, out, _ := s.spanctl("plan", "-o", "json")
-		var p jsonPlan
-		s.check(json.Unmarshal([]byte(out), &p))
+		p := s.planned()
 		return p.Sessions[slices.IndexFunc(p.Sessions, func(o jsonSession) bool { return o.Name == "audit" })].Sources
 	}
 	before := sources()

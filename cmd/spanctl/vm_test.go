@@ -1,10 +1,11 @@
+//go:build vm
+
 package main
 
 import (
 	"bytes"
 	"context"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -14,8 +15,8 @@ import (
 	"spanctl/policy/plan"
 )
 
-// The tests of virtual machines (TestVM…) are those that make test-vm runs, with a kernel for them in SPANCTL_VM: they
-// need QEMU and Debian's kernel, and minutes rather than seconds on a slow machine. Without it they are left out.
+// The tests of virtual machines (TestVM…) are those that make test-vm builds, by the tag vm, and runs with a kernel for them
+// in SPANCTL_VM: they need QEMU and Debian's kernel, and minutes rather than seconds on a slow machine.
 
 // A vmSite is a site with two virtual machines, an audit guest that is a third, a physical neighbour and the host's own
 // port, and the mission's own policy applied. Everybody knows where everybody is.
@@ -28,9 +29,6 @@ type vmSite struct {
 
 func newVMSite(t *testing.T) *vmSite {
 	t.Helper()
-	if os.Getenv(ovstest.VMVariable) == "" {
-		t.Skip("make test-vm runs it")
-	}
 	s := &vmSite{site: newSite(t)}
 	s.boot(map[string]**ovstest.VM{"a": &s.a, "b": &s.b, "audit": &s.audit})
 	s.up = s.uplink("up")

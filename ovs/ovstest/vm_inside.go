@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,14 +66,15 @@ func inside() error {
 // somebody is there (port_fops_read of Linux's virtio_console.c).
 type patient struct{ *os.File }
 
-func (p patient) Read(b []byte) (int, error) {
-	for {
-		n, err := p.File.Read(b)
-		if !errors.Is(err, io.EOF) {
-			return n, err
+func (p patient) Read(b []byte) (n int, err error) {
+	err = until(context.Background(), "the other side of the line", func() (bool, error) {
+		n, err = p.File.Read(b)
+		if errors.Is(err, io.EOF) {
+			return false, nil
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
+		return err == nil, err
+	})
+	return n, err
 }
 
 // loadModules loads those of the image in the order of their names.

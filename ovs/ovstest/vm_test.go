@@ -1,3 +1,5 @@
+//go:build vm
+
 package ovstest_test
 
 import (
@@ -5,25 +7,15 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
 	"spanctl/ovs/ovstest"
 )
 
-// needVM leaves tests of virtual machines to make test-vm, which gets the kernel for them and names it.
-func needVM(t *testing.T) {
-	t.Helper()
-	if os.Getenv(ovstest.VMVariable) == "" {
-		t.Skip("make test-vm runs it")
-	}
-}
-
 // A machine's own stack answers, and what it sends and receives is known inside of it as it was on the wire; killed, it is
 // over, and it can be started again.
 func TestVM(t *testing.T) {
-	needVM(t)
 	ctx, lab := start(t, ovstest.Config{})
 	v, err := lab.AddVM(ctx, ovstest.GuestConfig{Name: "v"})
 	check(t, err)
@@ -75,7 +67,6 @@ func TestVM(t *testing.T) {
 }
 
 func TestVMIsGoneHoweverTheProcessEnds(t *testing.T) {
-	needVM(t)
 	for _, end := range []string{"kill", "interrupt"} {
 		t.Run(end, func(t *testing.T) { wantNothingLeft(t, end, 5, victimVM+"=1") })
 	}

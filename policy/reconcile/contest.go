@@ -93,9 +93,9 @@ func (c *Contest) Holds(p *plan.Plan, now time.Time) func(*plan.Change) bool {
 	}
 }
 
-// Rows lists the rows that are contested by session, and says when the next of them may be put back.
-func (c *Contest) Rows(now time.Time) (rows map[string][]string, next time.Time) {
-	rows = map[string][]string{}
+// Rows lists the rows that are contested, by session.
+func (c *Contest) Rows(now time.Time) map[string][]string {
+	rows := map[string][]string{}
 	for r, b := range c.rows {
 		if b.hold() == 0 || b.over(now) {
 			continue
@@ -103,15 +103,22 @@ func (c *Contest) Rows(now time.Time) (rows map[string][]string, next time.Time)
 		for _, session := range b.sessions {
 			rows[session] = append(rows[session], string(r.table)+" "+r.name)
 		}
-		if due := b.last.Add(b.hold()); due.After(now) {
-			next = Sooner(next, due)
-		}
 	}
 	for session := range rows {
 		slices.Sort(rows[session])
 		rows[session] = slices.Compact(rows[session])
 	}
-	return rows, next
+	return rows
+}
+
+// Due is when the next of the contested rows may be put back that may not be yet, zero if there is none.
+func (c *Contest) Due(now time.Time) (next time.Time) {
+	for _, b := range c.rows {
+		if due := b.last.Add(b.hold()); due.After(now) {
+			next = Sooner(next, due)
+		}
+	}
+	return next
 }
 
 // putsBack reports whether the change makes a row as it was before somebody else changed or deleted it.

@@ -47,7 +47,7 @@ func fight(t *testing.T, c *reconcile.Contest, now *time.Time, times int, again 
 		p := again()
 		from := *now
 		for c.Holds(p, *now)(&p.Changes[0]) {
-			_, next := c.Rows(*now)
+			next := c.Due(*now)
 			if !next.After(*now) {
 				t.Fatalf("held at %s, and the next time is %s", *now, next)
 			}
@@ -70,7 +70,7 @@ func TestContest(t *testing.T) {
 			t.Fatalf("it was left for %v, want %v", holds, seconds)
 		}
 	}
-	rows, _ := c.Rows(now)
+	rows := c.Rows(now)
 	if got := rows["audit"]; !slices.Equal(got, []string{"Mirror spanctl-audit"}) || len(rows) != 1 {
 		t.Errorf("contested are %q", rows)
 	}
@@ -83,7 +83,7 @@ func TestContest(t *testing.T) {
 		d         time.Duration
 		contested bool
 	}{{time.Minute + 5*time.Minute, true}, {time.Minute + 5*time.Minute + 1, false}} {
-		if rows, next := c.Rows(now.Add(after.d)); len(rows) > 0 != after.contested || !next.IsZero() {
+		if rows, next := c.Rows(now.Add(after.d)), c.Due(now.Add(after.d)); len(rows) > 0 != after.contested || !next.IsZero() {
 			t.Errorf("contested are %q %s after, next is %s", rows, after.d, next)
 		}
 	}
@@ -93,7 +93,7 @@ func TestContest(t *testing.T) {
 		if holds := fight(t, &c, &now, 1, func() *plan.Plan { return planOf(guests("1", "2"), mirror()) }); holds[0] != 0 {
 			t.Fatalf("held for %s", holds[0])
 		}
-		if rows, _ := c.Rows(now); len(rows) > 0 {
+		if rows := c.Rows(now); len(rows) > 0 {
 			t.Fatalf("contested are %q", rows)
 		}
 	}
@@ -155,7 +155,7 @@ func TestNotContested(t *testing.T) {
 					c.Record(p, noon)
 				}
 			}
-			if rows, next := c.Rows(noon); len(rows) > 0 || !next.IsZero() {
+			if rows, next := c.Rows(noon), c.Due(noon); len(rows) > 0 || !next.IsZero() {
 				t.Errorf("contested are %q, next is %s", rows, next)
 			}
 		})
