@@ -28,6 +28,9 @@ var arrows = map[string][]string{
 		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
 		"github.com/digitalocean/go-libvirt",
 	},
+	"spanctl/ovs/migrate": {
+		"spanctl/ovs", "spanctl/policy/plan", "github.com/vishvananda/netlink", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
+	},
 	"spanctl/ovs/vswitchd": {},
 	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
 	"spanctl/ovs/ovstest": {
@@ -35,8 +38,8 @@ var arrows = map[string][]string{
 	},
 	"spanctl/ovs/ovstest/vminit": {"spanctl/ovs/ovstest"},
 	"spanctl/cmd/spanctl": {
-		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
-		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal",
+		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/migrate", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
+		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal", "github.com/fsnotify/fsnotify",
 	},
 }
 

@@ -1,0 +1,259 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"spanctl/policy/plan"
+)
+
+// Restore puts everything back, from wherever it begins, and says why in the journal. It can be done again after an error.
+func (m *Migration) Restore(ctx context.Context, reason string) error {
+	if m.Phase == Confirmed { // it may be long ago: what the host has now is what counts
+		link, err := linkNamed(m.Layout.New)
+		if err != nil {
+			return err
+		}
+		if m.State.Host, err = captureHost(device{m.Layout.New, link.Attrs().Index}); err != nil {
+			return err
+		}
+	}
+	m.Phase, m.Step, m.Reason = Reverting, "", reason
+	if err := m.folder.Write(m.Journal); err != nil {
+		return err
+	}
+	if err := m.restore(ctx); err != nil {
+		return fmt.Errorf("putting %s back: %w", m.Layout.Bridge, err)
+	}
+	m.Phase = Reverted
+	return m.folder.Write(m.Journal)
+}
+
+func (m *Migration) restore(ctx context.Context) error {
+	bridge, err := m.linuxBridge()
+	if err != nil {
+		return err
+	}
+	guests, err := m.leave(ctx)
+	// A port that Open vSwitch still has cannot join: that is the error then.
+	if joined := m.join(bridge, guests); joined != nil {
+		return errors.Join(joined, err)
+	}
+	if bridge.Attrs().Name != m.Layout.Bridge {
+		if err := m.rename(bridge, m.Layout.Bridge); err != nil {
+			return err
+		}
+	}
+	if bridge, err = linkNamed(m.Layout.Bridge); err != nil {
+		return err
+	}
+	s := m.State
+	if mac := bridge.Attrs().HardwareAddr; mac.String() != s.Bridge.MAC { // it follows its ports unless it was given one
+		given, err := net.ParseMAC(s.Bridge.MAC)
+		if err == nil {
+			err = netlink.LinkSetHardwareAddr(bridge, given)
+		}
+		if err != nil {
+			return wrap(err, "setting the MAC of %s", m.Layout.Bridge)
+		}
+	}
+	if err := s.dress(bridge); err != nil {
+		return err
+	}
+	at := device{m.Layout.Bridge, bridge.Attrs().Index}
+	if err := s.Host.move(at, nil); err != nil {
+		return err
+	}
+	if m.Layout.New != m.Layout.Bridge { // rules that name the other device stay when it goes
+		if err := rules.take(s.Host.Rules, device{name: m.Layout.New}); err != nil {
+			return err
+		}
+	}
+	if err := m.giveFDB(at.index); err != nil {
+		return err
+	}
+	now, err := Capture(m.Layout.Bridge)
+	if err != nil {
+		return err
+	}
+	return differ(s.Differences(now))
+}
+
+// linuxBridge finds the Linux bridge by either of its names, or makes it anew.
+func (m *Migration) linuxBridge() (netlink.Link, error) {
+	for _, name := range []string{m.Layout.Bridge, m.Layout.Parked} {
+		link, err := netlink.LinkByName(name)
+		if err == nil && link.Type() == "bridge" {
+			return link, nil
+		}
+		if err != nil && !missing(err) {
+			return nil, wrap(err, "device %s", name)
+		}
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = m.Layout.Parked
+	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+		return nil, wrap(err, "making the Linux bridge %s", attrs.Name)
+	}
+	return linkNamed(attrs.Name)
+}
+
+// leave takes the bridge and the ports from Open vSwitch, and returns when ovs-vswitchd has let them go. It returns the
+// ports that have joined since.
+func (m *Migration) leave(ctx context.Context) ([]plan.Port, error) {
+	snap, err := m.conn.Observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bridge := ""
+	var guests []plan.Port
+	for i := range snap.Bridges {
+		b := &snap.Bridges[i]
+		if b.Name != m.Layout.New || b.ExternalIDs[KeyReplaces] != m.Layout.Bridge {
+			continue // another one's, of that name
+		}
+		bridge = b.Name
+		for _, p := range b.Ports {
+			if m.State.port(p.Name) == nil && len(p.Interfaces) == 1 && p.Interfaces[0].Type == "" {
+				guests = append(guests, p)
+			}
+		}
+	}
+	var ports []string
+	if bridge != "" {
+		ports = m.Layout.portNames() // one may be on a tap bridge
+	}
+	next, err := m.conn.RemoveBridge(ctx, bridge, ports, m.comment)
+	if err != nil || next == 0 {
+		return guests, err
+	}
+	return guests, m.conn.WaitForConfig(ctx, next)
+}
+
+// join gives the Linux bridge its ports and settings back, and those that have joined since.
+func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
+	master := bridge.Attrs().Index
+	infos, err := linkInfos()
+	if err != nil {
+		return err
+	}
+	have, err := bridgeSettings.read(infos[master].data)
+	if err == nil {
+		err = bridgeSettings.change(master, m.State.Settings, have)
+	}
+	if err != nil {
+		return wrap(err, "bridge %s", bridge.Attrs().Name)
+	}
+	if m.State.Bridge.Up && !isUp(bridge) {
+		if err := m.State.Host.ready(bridge, true); err != nil {
+			return err
+		}
+	}
+	for i := range m.State.Ports {
+		p := &m.State.Ports[i]
+		link, err := netlink.LinkByName(p.Name)
+		if missing(err) {
+			continue // a guest that has ended meanwhile
+		}
+		if err == nil && link.Attrs().MasterIndex != master {
+			err = netlink.LinkSetMasterByIndex(link, master)
+		}
+		if err == nil {
+			err = p.dress(link)
+		}
+		if err != nil {
+			return wrap(err, "port %s", p.Name)
+		}
+	}
+	for i := range guests {
+		link, err := netlink.LinkByName(guests[i].Name)
+		if missing(err) {
+			continue
+		}
+		if err == nil {
+			err = netlink.LinkSetMasterByIndex(link, master)
+		}
+		if tag := guests[i].Tag; err == nil && m.State.filtering() && tag != nil {
+			err = netlink.BridgeVlanAdd(link, uint16(*tag), true, true, false, true)
+		}
+		if err != nil {
+			return wrap(err, "port %s, which has joined since", guests[i].Name)
+		}
+	}
+	return m.State.ownVLANs(bridge)
+}
+
+// dress gives a port its settings, VLANs and state back.
+func (p *Port) dress(link netlink.Link) error {
+	infos, err := linkInfos()
+	if err != nil {
+		return err
+	}
+	have, err := portSettings.read(infos[link.Attrs().Index].port)
+	if err == nil {
+		err = portSettings.change(link.Attrs().Index, p.Settings, have)
+	}
+	now := linkOf(link)
+	if err == nil && p.Up && !now.Up {
+		err = netlink.LinkSetUp(link)
+	}
+	if err == nil && !p.Promisc && now.Promisc {
+		err = netlink.SetPromiscOff(link)
+	}
+	if err != nil {
+		return err
+	}
+	return giveVLANs(link, p.VLANs, false)
+}
+
+// ownVLANs gives the bridge's own port its VLANs back.
+func (s *State) ownVLANs(bridge netlink.Link) error {
+	return wrap(giveVLANs(bridge, s.VLANs, true), "VLANs of %s", bridge.Attrs().Name)
+}
+
+// giveVLANs makes a port be in these VLANs and no others; own is set for that of the bridge itself.
+func giveVLANs(link netlink.Link, want []VLAN, own bool) error {
+	all, err := vlansOf()
+	if err != nil {
+		return err
+	}
+	have := all[link.Attrs().Index]
+	for _, v := range have {
+		if !slices.ContainsFunc(want, func(w VLAN) bool { return w.ID == v.ID }) {
+			if err := netlink.BridgeVlanDel(link, v.ID, false, false, own, !own); err != nil {
+				return wrap(err, "taking VLAN %d", v.ID)
+			}
+		}
+	}
+	for _, v := range want {
+		if !slices.Contains(have, v) {
+			if err := netlink.BridgeVlanAdd(link, v.ID, v.PVID, v.Untagged, own, !own); err != nil {
+				return wrap(err, "giving VLAN %d", v.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// giveFDB gives the entries of the forwarding database back. Those of ports that have gone go too.
+func (m *Migration) giveFDB(bridge int) error {
+	for i := range m.State.FDB {
+		r := m.State.FDB[i].clone()
+		if index := int(native.Uint32(r.Header[ndmIndex:])); index == m.State.Bridge.Index {
+			native.PutUint32(r.Header[ndmIndex:], uint32(bridge))
+		}
+		r.drop(unix.NDA_MASTER)
+		r.Header[ndmFlags] |= unix.NTF_MASTER
+		err := tell(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, r.message())
+		if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+			return wrap(err, "forwarding entry %s", r.Text)
+		}
+	}
+	return nil
+}
