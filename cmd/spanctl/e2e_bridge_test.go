@@ -101,6 +101,21 @@ func (s *bridgeSite) journal() migrate.Journal {
 	return j
 }
 
+// migrate starts a migration of br0 and returns when it is to be confirmed.
+func (s *bridgeSite) migrate(args ...string) *process {
+	s.Helper()
+	p := s.bridge(append([]string{"migrate", "br0", "--datapath", "netdev"}, args...)...)
+	s.await("the migration", func() bool {
+		select {
+		case <-p.done:
+			s.Fatalf("it ends with %d:\n%s", p.exit(), p.said.String())
+		default:
+		}
+		return s.journal().Phase == migrate.Migrated
+	})
+	return p
+}
+
 func (s *bridgeSite) awaitPhase(phase migrate.Phase) {
 	s.Helper()
 	s.await("phase "+string(phase), func() bool { return s.journal().Phase == phase })
@@ -159,8 +174,7 @@ func TestE2EBridgeMigrateConfirmRevert(t *testing.T) {
 	t.Parallel()
 	s := newBridgeSite(t, "a", "b")
 	before, l3 := s.linuxBridge(), s.onDevice("br0")
-	p := s.bridge("migrate", "br0", "--datapath", "netdev")
-	s.awaitPhase(migrate.Migrated)
+	p := s.migrate()
 	s.wantSameText("the host after migrate", l3, s.onDevice("br0"))
 	s.exchange(s.guests["a"], s.guests["b"], 5)
 	t.Log(s.bridgeWant(exitOK, "list"))

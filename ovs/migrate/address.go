@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +28,7 @@ const ifaGiven = unix.IFA_F_NODAD | unix.IFA_F_OPTIMISTIC | unix.IFA_F_HOMEADDRE
 var addresses = &kind{
 	what: "address", get: unix.RTM_GETADDR, add: unix.RTM_NEWADDR, del: unix.RTM_DELADDR,
 	header: unix.SizeofIfAddrmsg, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
-	volatile: []uint16{unix.IFA_CACHEINFO},
+	volatile: []uint16{unix.IFA_CACHEINFO}, optional: []uint16{unix.IFA_LABEL},
 	neutral: func(r *Record, of device) bool {
 		if int(native.Uint32(r.Header[ifaIndex:])) != of.index {
 			return false
@@ -42,6 +44,9 @@ var addresses = &kind{
 	on: func(r *Record, of device) {
 		native.PutUint32(r.Header[ifaIndex:], uint32(of.index))
 		if label := r.name(unix.IFA_LABEL); label == "" || label[0] == ':' {
+			if len(of.name+label) >= unix.IFNAMSIZ { // of the name that a Linux bridge has meanwhile
+				label = ""
+			}
 			r.set(unix.IFA_LABEL, []byte(of.name+label+"\x00"))
 		}
 	},
@@ -83,4 +88,24 @@ func addressText(b []byte) string {
 		return fmt.Sprintf("%x", b)
 	}
 	return a.String()
+}
+
+// settled returns when the kernel has done with new addresses of IPv6: it looks at each a little later, and must find then that
+// it is not to be probed.
+func settled(on device) error {
+	const most = 2 * time.Second // it is some milliseconds
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(most); ; <-tick.C {
+		messages, err := dump(unix.RTM_GETADDR, unix.RTM_NEWADDR, append([]byte{unix.AF_INET6}, make([]byte, addresses.header-1)...))
+		if err != nil {
+			return fmt.Errorf("reading addresses: %w", err)
+		}
+		tentative := slices.ContainsFunc(messages, func(m []byte) bool {
+			return int(native.Uint32(m[ifaIndex:])) == on.index && m[ifaFlags]&unix.IFA_F_TENTATIVE != 0 && m[ifaFlags]&unix.IFA_F_DADFAILED == 0
+		})
+		if !tentative || time.Now().After(deadline) {
+			return nil
+		}
+	}
 }

@@ -18,6 +18,8 @@ type Host struct {
 	Neighbours []Record          `json:"neighbours"`
 	Rules      []Record          `json:"rules"`
 	Sysctls    map[string]string `json:"sysctls"`
+	// Beside are routes by other devices from an address of this one, which the kernel removes with the address.
+	Beside []Record `json:"beside"`
 }
 
 // records are a host's of a kind.
@@ -44,6 +46,9 @@ func captureHost(on device) (*Host, error) {
 		*h.records(k) = list
 	}
 	var err error
+	if h.Beside, err = routesFrom(h.Addresses, on); err != nil {
+		return nil, err
+	}
 	h.Sysctls, err = sysctls(on.name)
 	return h, err
 }
@@ -86,8 +91,11 @@ func (h *Host) move(to device, from *device) error {
 	if err := errors.Join(h.moveNeighbours(to), h.moveRules(to, from)); err != nil {
 		return err
 	}
+	if err := routes.put(h.Beside, to); err != nil {
+		return err
+	}
 	if value, ipv6 := h.Sysctls[acceptDAD]; ipv6 {
-		return setSysctl(to.name, acceptDAD, value)
+		return errors.Join(settled(to), setSysctl(to.name, acceptDAD, value))
 	}
 	return nil
 }
@@ -128,6 +136,11 @@ func (h *Host) Differences(o *Host) []string {
 			if k != neighbours || r.given() {
 				list = append(list, fmt.Sprintf("%s %s is new", k.what, r.Text))
 			}
+		}
+	}
+	for _, r := range h.Beside {
+		if lacking, _ := routes.differ([]Record{r}, o.Beside); len(lacking) > 0 {
+			list = append(list, fmt.Sprintf("route %s of another device is missing", r.Text))
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(h.Sysctls)) {

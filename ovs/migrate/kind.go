@@ -23,6 +23,7 @@ type kind struct {
 	header        int // its length
 	flags         int // NLM_F_* of add
 	volatile      []uint16
+	optional      []uint16 // of which del needs nothing
 
 	// neutral makes a record neutral; false is one that is not the device's, or that the kernel makes by itself.
 	neutral func(r *Record, of device) bool
@@ -109,6 +110,7 @@ func (k *kind) take(list []Record, from device) error {
 	for i := range list {
 		r := list[i].clone()
 		k.on(r, from)
+		r.drop(k.optional...)
 		err := tell(k.del, 0, r.message())
 		if err != nil && !slices.ContainsFunc([]error{unix.ESRCH, unix.EADDRNOTAVAIL, unix.ENOENT, unix.ENODEV}, func(gone error) bool { return errors.Is(err, gone) }) {
 			problems = append(problems, fmt.Errorf("removing %s %s of %s: %w", k.what, list[i].Text, from.name, err))

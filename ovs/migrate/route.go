@@ -49,15 +49,7 @@ var routes = &kind{
 			return false
 		}
 		r.direct(of.index, 0)
-		native.PutUint32(r.Header[rtmFlags:], native.Uint32(r.Header[rtmFlags:])&rtmGiven)
-		// The kernel tells what is left of a route's life in struct rta_cacheinfo, in hundredths of a second, and is told
-		// it by another attribute, in seconds.
-		if info := r.attr(unix.RTA_CACHEINFO); len(info) >= 12 {
-			if left := int32(native.Uint32(info[8:])); left > 0 {
-				r.Attrs = append(r.Attrs, Attribute{unix.RTA_EXPIRES, native.AppendUint32(nil, uint32(left+99)/100)})
-			}
-		}
-		r.drop(unix.RTA_CACHEINFO)
+		r.strip()
 		return true
 	},
 	on: func(r *Record, of device) { r.direct(0, of.index) },
@@ -131,4 +123,47 @@ func (r *Record) direct(from, to int) {
 			native.PutUint32(hop[hopIndex:], uint32(to))
 		}
 	})
+}
+
+// strip leaves of a route what whoever adds it gives.
+func (r *Record) strip() {
+	native.PutUint32(r.Header[rtmFlags:], native.Uint32(r.Header[rtmFlags:])&rtmGiven)
+	// The kernel tells what is left of a route's life in struct rta_cacheinfo, in hundredths of a second, and is told it by
+	// another attribute, in seconds.
+	if info := r.attr(unix.RTA_CACHEINFO); len(info) >= 12 {
+		if left := int32(native.Uint32(info[8:])); left > 0 {
+			r.Attrs = append(r.Attrs, Attribute{unix.RTA_EXPIRES, native.AppendUint32(nil, uint32(left+99)/100)})
+		}
+	}
+	r.drop(unix.RTA_CACHEINFO)
+}
+
+// routesFrom are the routes by other devices whose packets have one of those addresses of the device for their source.
+func routesFrom(list []Record, of device) ([]Record, error) {
+	own := map[string]bool{}
+	for i := range list {
+		own[string(list[i].attr(unix.IFA_LOCAL))] = true
+	}
+	messages, err := dump(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, append([]byte{unix.AF_INET}, make([]byte, routes.header-1)...))
+	if err != nil {
+		return nil, fmt.Errorf("reading routes: %w", err)
+	}
+	found := []Record{}
+	for _, m := range messages {
+		r, err := parse(m, routes.header)
+		if err != nil {
+			return nil, fmt.Errorf("reading routes: %w", err)
+		}
+		if source := r.attr(unix.RTA_PREFSRC); source == nil || !own[string(source)] || r.table() == unix.RT_TABLE_LOCAL {
+			continue
+		}
+		if by := r.clone(); routes.neutral(by, of) {
+			continue // one of the device's own
+		}
+		r.strip()
+		r.direct(0, 0)
+		r.Text = routes.text(&r)
+		found = append(found, r)
+	}
+	return found, nil
 }
