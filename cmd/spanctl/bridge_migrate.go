@@ -100,6 +100,11 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 		return err
 	}
 	defer lock.Release()
+	for _, name := range []string{b.layout.Bridge, b.layout.New} {
+		if err := migrate.Free(m.settings.GetString(keyStateDir), name); err != nil {
+			return err
+		}
+	}
 	mig, err := migrate.Begin(m.folder, b.state, b.layout, m.confirm, m.conn, os.Getpid(), comment("bridge migrate"))
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func (v *textView) bridgeStep(text string) error {
 func (v *textView) bridgeDone(j *migrate.Journal) error {
 	text := fmt.Sprintf("%s is a bridge of Open vSwitch now.", j.Layout.New)
 	if j.Phase == migrate.Reverted {
-		text = fmt.Sprintf("%s is a Linux bridge again.", j.Layout.Bridge)
+		text = fmt.Sprintf("%s is a Linux bridge again. Its ports were without forwarding for %d ms.", j.Layout.Bridge, j.Gap.Milliseconds())
 	}
 	return v.bridgeStep(text)
 }

@@ -53,16 +53,19 @@ func (a *app) resume(ctx context.Context, f *migrate.Folder, j *migrate.Journal,
 	return do(ctx, migrate.Resume(f, j, conn, comment("bridge watchdog")))
 }
 
-// startWatchdog starts the watchdog and returns when it watches. It is a service of systemd where there is one, so that it does
+// startWatchdog starts the watchdog, unless it runs, and returns when it watches. It is a service of systemd where there is one, so that it does
 // not end with the session of who migrates; else a session of its own.
-func (m *bridgeMigration) startWatchdog(ctx context.Context, bridge string, folder *migrate.Folder) error {
-	dir, err := filepath.Abs(m.settings.GetString(keyStateDir))
+func (a *app) startWatchdog(ctx context.Context, bridge string, folder *migrate.Folder) error {
+	if folder.Watched() {
+		return nil
+	}
+	dir, err := filepath.Abs(a.settings.GetString(keyStateDir))
 	if err != nil {
 		return err
 	}
-	args := []string{"bridge", "watchdog", bridge, "--" + keyStateDir, dir, "--db", m.settings.GetString("db"), "--log-level", "error"}
+	args := []string{"bridge", "watchdog", bridge, "--" + keyStateDir, dir, "--db", a.settings.GetString("db"), "--log-level", "error"}
 	for _, key := range []string{"ca-cert", "certificate", "private-key"} {
-		if file := m.settings.GetString(key); file != "" {
+		if file := a.settings.GetString(key); file != "" {
 			if file, err = filepath.Abs(file); err != nil {
 				return err
 			}

@@ -26,7 +26,8 @@ echo 77 >/proc/sys/net/ipv4/neigh/br0/gc_stale_time
 echo 0 >/proc/sys/net/ipv6/conf/br0/disable_ipv6
 echo 0 >/proc/sys/net/ipv6/conf/br0/accept_ra
 echo 1 >/proc/sys/net/ipv6/conf/br0/accept_dad
-ip address add 10.9.255.2/16 dev br0 label br0:1
+ip address add 10.9.255.2/16 dev br0
+ip address add 10.9.0.251/24 dev br0 label br0:1
 ip address add 10.50.0.1/24 broadcast + dev br0 valid_lft 3600 preferred_lft 1800
 ip address add 10.51.0.1 peer 10.51.0.2/32 dev br0 scope link
 ip address add 10.52.0.1/24 dev br0 noprefixroute metric 50
@@ -37,7 +38,7 @@ ip route add default via 10.9.255.254 dev br0 metric 100 mtu 1300 advmss 1200
 ip route add 10.60.0.0/16 via 10.9.255.253 dev br0 src 10.9.255.2 proto static
 ip route add 10.61.0.0/16 nexthop via 10.9.255.253 dev br0 weight 3 nexthop via 192.0.2.9 dev other weight 1
 ip route add 10.62.0.0/16 via 198.51.100.9 dev br0 onlink table 100
-ip route add 10.63.0.0/16 dev other src 10.9.255.1
+ip route add 10.63.0.0/16 dev other src 10.9.0.250
 ip route add 10.64.0.0/16 via 10.60.0.1 dev br0 onlink tos 8 table 101
 ip -6 route add default via fe80::1 dev br0 metric 20
 ip -6 route add 2001:db8:9::/48 via 2001:db8:1::2 dev br0 table 200 metric 30

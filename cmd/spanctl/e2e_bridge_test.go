@@ -39,7 +39,7 @@ func newBridgeSite(t *testing.T, guests ...string) *bridgeSite {
 		}
 	})
 	s := &bridgeSite{site: &site{T: t, ctx: ctx, lab: lab, guests: map[string]*ovstest.Guest{}}, dir: filepath.Join(lab.Dir, "bridges")}
-	s.check(lab.AddLinuxBridge("br0", netip.MustParsePrefix("10.9.255.1/16")))
+	s.check(lab.AddLinuxBridge("br0", netip.MustParsePrefix("10.9.0.250/24")))
 	for _, name := range guests {
 		s.add(ovstest.GuestConfig{Name: name, Bridge: "br0", Linux: true})
 	}

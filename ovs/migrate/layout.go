@@ -41,10 +41,13 @@ func NewLayout(s *State, name, datapath string) *Layout {
 	}
 	l.Row = ovs.BridgeRow{
 		Name: l.New, Datapath: datapath, STP: s.stp(), McastSnooping: s.snooping(),
-		OtherConfig: map[string]string{"hwaddr": s.Bridge.MAC},
+		OtherConfig: map[string]string{},
 		ExternalIDs: map[string]string{KeyReplaces: l.Bridge},
 	}
 	config := l.Row.OtherConfig
+	if s.Bridge.MAC != "" { // one that has lost all its ports has none
+		config["hwaddr"] = s.Bridge.MAC
+	}
 	if s.Settings["ageing_time"] != defaultAgeing {
 		config["mac-aging-time"] = seconds("ageing_time", 15, 3600)
 	}

@@ -23,12 +23,25 @@ type Migration struct {
 // atMost is how long the steps of a migration may take before who watches takes them for stuck.
 const atMost = time.Minute
 
-// Begin writes the journal of a migration that changes nothing yet. It is ErrUnfinished if another one of this bridge is.
-func Begin(f *Folder, s *State, l *Layout, confirm time.Duration, conn *ovs.Conn, pid int, comment string) (*Migration, error) {
-	if last, err := f.Read(); err == nil && !last.Phase.over() && !last.Stale() {
-		return nil, fmt.Errorf("%w (%s since %s): spanctl bridge revert %s puts everything back",
-			ErrUnfinished, last.Phase, last.Started.Format(time.RFC3339), s.Bridge.Name)
+// Free is ErrUnfinished if a migration is under way, among those in the folder of all, that has to do with the bridge.
+func Free(all, bridge string) error {
+	folders, err := Folders(all)
+	if err != nil {
+		return err
 	}
+	for _, f := range folders {
+		j, err := f.Read()
+		if err != nil || j.Phase.over() || j.Stale() || bridge != j.Layout.Bridge && bridge != j.Layout.New && bridge != j.Layout.Parked {
+			continue
+		}
+		return fmt.Errorf("%w (%s since %s): spanctl bridge revert %s puts everything back",
+			ErrUnfinished, j.Phase, j.Started.Format(time.RFC3339), j.Layout.Bridge)
+	}
+	return nil
+}
+
+// Begin writes the journal of a migration that changes nothing yet.
+func Begin(f *Folder, s *State, l *Layout, confirm time.Duration, conn *ovs.Conn, pid int, comment string) (*Migration, error) {
 	now := time.Now().UTC()
 	j := &Journal{
 		FormatVersion: FormatVersion, Phase: Migrating, BootID: bootID(), PID: pid, Started: now, Confirm: confirm,

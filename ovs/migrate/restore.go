@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,11 +41,13 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	begun := time.Now()
 	guests, err := m.leave(ctx)
 	// A port that Open vSwitch still has cannot join: that is the error then.
 	if joined := m.join(bridge, guests); joined != nil {
 		return errors.Join(joined, err)
 	}
+	m.Gap = time.Since(begun)
 	if bridge.Attrs().Name != m.Layout.Bridge {
 		if err := m.rename(bridge, m.Layout.Bridge); err != nil {
 			return err
@@ -54,7 +57,7 @@ func (m *Migration) restore(ctx context.Context) error {
 		return err
 	}
 	s := m.State
-	if mac := bridge.Attrs().HardwareAddr; mac.String() != s.Bridge.MAC { // it follows its ports unless it was given one
+	if mac := bridge.Attrs().HardwareAddr; mac.String() != s.Bridge.MAC && s.Bridge.MAC != "" { // it follows its ports unless it was given one
 		given, err := net.ParseMAC(s.Bridge.MAC)
 		if err == nil {
 			err = netlink.LinkSetHardwareAddr(bridge, given)
@@ -155,21 +158,23 @@ func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
 			return err
 		}
 	}
+	var joined []netlink.Link
 	for i := range m.State.Ports {
-		p := &m.State.Ports[i]
-		link, err := netlink.LinkByName(p.Name)
+		name := m.State.Ports[i].Name
+		link, err := netlink.LinkByName(name)
 		if missing(err) {
 			continue // a guest that has ended meanwhile
 		}
 		if err == nil && link.Attrs().MasterIndex != master {
 			err = netlink.LinkSetMasterByIndex(link, master)
 		}
-		if err == nil {
-			err = p.dress(link)
-		}
 		if err != nil {
-			return wrap(err, "port %s", p.Name)
+			return wrap(err, "port %s", name)
 		}
+		joined = append(joined, link)
+	}
+	if err := m.State.dressPorts(joined); err != nil {
+		return err
 	}
 	for i := range guests {
 		link, err := netlink.LinkByName(guests[i].Name)
@@ -186,44 +191,48 @@ func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
 			return wrap(err, "port %s, which has joined since", guests[i].Name)
 		}
 	}
-	return m.State.ownVLANs(bridge)
+	vlans, err := vlansOf()
+	if err != nil {
+		return err
+	}
+	return wrap(giveVLANs(bridge, m.State.VLANs, vlans[master], true), "VLANs of %s", bridge.Attrs().Name)
 }
 
-// dress gives a port its settings, VLANs and state back.
-func (p *Port) dress(link netlink.Link) error {
+// dressPorts gives ports their settings, VLANs and state back.
+func (s *State) dressPorts(links []netlink.Link) error {
 	infos, err := linkInfos()
 	if err != nil {
 		return err
 	}
-	have, err := portSettings.read(infos[link.Attrs().Index].port)
-	if err == nil {
-		err = portSettings.change(link.Attrs().Index, p.Settings, have)
-	}
-	now := linkOf(link)
-	if err == nil && p.Up && !now.Up {
-		err = netlink.LinkSetUp(link)
-	}
-	if err == nil && !p.Promisc && now.Promisc {
-		err = netlink.SetPromiscOff(link)
-	}
+	vlans, err := vlansOf()
 	if err != nil {
 		return err
 	}
-	return giveVLANs(link, p.VLANs, false)
-}
-
-// ownVLANs gives the bridge's own port its VLANs back.
-func (s *State) ownVLANs(bridge netlink.Link) error {
-	return wrap(giveVLANs(bridge, s.VLANs, true), "VLANs of %s", bridge.Attrs().Name)
+	for _, link := range links {
+		now := linkOf(link)
+		p := s.port(now.Name)
+		have, err := portSettings.read(infos[now.Index].port)
+		if err == nil {
+			err = portSettings.change(now.Index, p.Settings, have)
+		}
+		if err == nil && p.Up && !now.Up {
+			err = netlink.LinkSetUp(link)
+		}
+		if err == nil && !p.Promisc && now.Promisc {
+			err = netlink.SetPromiscOff(link)
+		}
+		if err == nil {
+			err = giveVLANs(link, p.VLANs, vlans[now.Index], false)
+		}
+		if err != nil {
+			return wrap(err, "port %s", now.Name)
+		}
+	}
+	return nil
 }
 
 // giveVLANs makes a port be in these VLANs and no others; own is set for that of the bridge itself.
-func giveVLANs(link netlink.Link, want []VLAN, own bool) error {
-	all, err := vlansOf()
-	if err != nil {
-		return err
-	}
-	have := all[link.Attrs().Index]
+func giveVLANs(link netlink.Link, want, have []VLAN, own bool) error {
 	for _, v := range have {
 		if !slices.ContainsFunc(want, func(w VLAN) bool { return w.ID == v.ID }) {
 			if err := netlink.BridgeVlanDel(link, v.ID, false, false, own, !own); err != nil {

@@ -183,7 +183,7 @@ func verify(ctx context.Context, m *Migration) error {
 		return err
 	}
 	now, then := linkOf(link), &m.State.Bridge
-	if now.MAC != then.MAC || now.MTU != then.MTU || now.Up != then.Up {
+	if now.MAC != then.MAC && then.MAC != "" || now.MTU != then.MTU || now.Up != then.Up {
 		list = append(list, fmt.Sprintf("device %s has MAC %s, MTU %d, up %t, not MAC %s, MTU %d, up %t", now.Name, now.MAC, now.MTU, now.Up, then.MAC, then.MTU, then.Up))
 	}
 	have, err := captureHost(device{now.Name, now.Index})
