@@ -66,9 +66,23 @@ func (h *Host) ready(link netlink.Link, up bool) error {
 	return err
 }
 
-// move gives the device that is ready all that the host has, and takes it from the other one, if there is one: what is new is
-// there before what is old goes, so that there is no moment without.
+// move gives the device that is ready all that the host has, and takes it from the other one, if there is one.
 func (h *Host) move(to device, from *device) error {
+	if err := h.moveAddresses(to, from); err != nil {
+		return err
+	}
+	if err := errors.Join(h.moveNeighbours(to), h.moveRules(to, from), routes.put(h.Beside, to)); err != nil {
+		return err
+	}
+	if value, ipv6 := h.Sysctls[acceptDAD]; ipv6 {
+		return errors.Join(settled(to), setSysctl(to.name, acceptDAD, value))
+	}
+	return nil
+}
+
+// moveAddresses gives the device addresses and routes. What is new is there before what is old goes, so that there is no
+// moment without.
+func (h *Host) moveAddresses(to device, from *device) error {
 	var early error // it may need what is still to come
 	if from != nil {
 		if err := addresses.put(h.Addresses, to); err != nil {
@@ -87,15 +101,6 @@ func (h *Host) move(to device, from *device) error {
 	err := errors.Join(addresses.converge(h.Addresses, to), routes.converge(h.Routes, to))
 	if err != nil {
 		return errors.Join(err, early)
-	}
-	if err := errors.Join(h.moveNeighbours(to), h.moveRules(to, from)); err != nil {
-		return err
-	}
-	if err := routes.put(h.Beside, to); err != nil {
-		return err
-	}
-	if value, ipv6 := h.Sysctls[acceptDAD]; ipv6 {
-		return errors.Join(settled(to), setSysctl(to.name, acceptDAD, value))
 	}
 	return nil
 }

@@ -42,15 +42,23 @@ func (m *Migration) restore(ctx context.Context) error {
 		return err
 	}
 	begun := time.Now()
-	guests, err := m.leave(ctx)
-	// A port that Open vSwitch still has cannot join: that is the error then.
-	if joined := m.join(bridge, guests); joined != nil {
-		return errors.Join(joined, err)
+	next, guests, err := m.leave(ctx)
+	if err != nil { // who is not asked still has the ports
+		return err
+	}
+	if err := m.join(ctx, bridge, guests); err != nil {
+		return err
 	}
 	m.Gap = time.Since(begun)
+	if err := m.comeHome(bridge); err != nil {
+		return err
+	}
+	if next != 0 {
+		err = m.conn.WaitForConfig(ctx, next)
+	}
 	if bridge.Attrs().Name != m.Layout.Bridge {
-		if err := m.rename(bridge, m.Layout.Bridge); err != nil {
-			return err
+		if renamed := m.rename(bridge, m.Layout.Bridge); renamed != nil { // ovs-vswitchd's device still has the name
+			return errors.Join(renamed, err)
 		}
 	}
 	if bridge, err = linkNamed(m.Layout.Bridge); err != nil {
@@ -107,15 +115,14 @@ func (m *Migration) linuxBridge() (netlink.Link, error) {
 	return linkNamed(attrs.Name)
 }
 
-// leave takes the bridge and the ports from Open vSwitch, and returns when ovs-vswitchd has let them go. It returns the
-// ports that have joined since.
-func (m *Migration) leave(ctx context.Context) ([]plan.Port, error) {
+// leave takes the bridge and the ports from Open vSwitch's database. It returns the configuration number, 0 if nothing was
+// there, and the ports that have joined since.
+func (m *Migration) leave(ctx context.Context) (next int, guests []plan.Port, err error) {
 	snap, err := m.conn.Observe(ctx)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	bridge := ""
-	var guests []plan.Port
 	for i := range snap.Bridges {
 		b := &snap.Bridges[i]
 		if b.Name != m.Layout.New || b.ExternalIDs[KeyReplaces] != m.Layout.Bridge {
@@ -132,15 +139,26 @@ func (m *Migration) leave(ctx context.Context) ([]plan.Port, error) {
 	if bridge != "" {
 		ports = m.Layout.portNames() // one may be on a tap bridge
 	}
-	next, err := m.conn.RemoveBridge(ctx, bridge, ports, m.comment)
-	if err != nil || next == 0 {
-		return guests, err
+	next, err = m.conn.RemoveBridge(ctx, bridge, ports, m.comment)
+	return next, guests, err
+}
+
+// comeHome gives the host's addresses and routes to the Linux bridge, whatever it is called, while ovs-vswitchd may still have
+// its device.
+func (m *Migration) comeHome(bridge netlink.Link) error {
+	if !m.State.Bridge.Up {
+		return nil
 	}
-	return guests, m.conn.WaitForConfig(ctx, next)
+	to := device{bridge.Attrs().Name, bridge.Attrs().Index}
+	link, err := netlink.LinkByName(m.Layout.New)
+	if err != nil || link.Type() == "bridge" {
+		return m.State.Host.moveAddresses(to, nil)
+	}
+	return m.State.Host.moveAddresses(to, &device{m.Layout.New, link.Attrs().Index})
 }
 
 // join gives the Linux bridge its ports and settings back, and those that have joined since.
-func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
+func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan.Port) error {
 	master := bridge.Attrs().Index
 	infos, err := linkInfos()
 	if err != nil {
@@ -166,7 +184,7 @@ func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
 			continue // a guest that has ended meanwhile
 		}
 		if err == nil && link.Attrs().MasterIndex != master {
-			err = netlink.LinkSetMasterByIndex(link, master)
+			err = enslave(ctx, link, master)
 		}
 		if err != nil {
 			return wrap(err, "port %s", name)
@@ -182,7 +200,7 @@ func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
 			continue
 		}
 		if err == nil {
-			err = netlink.LinkSetMasterByIndex(link, master)
+			err = enslave(ctx, link, master)
 		}
 		if tag := guests[i].Tag; err == nil && m.State.filtering() && tag != nil {
 			err = netlink.BridgeVlanAdd(link, uint16(*tag), true, true, false, true)
@@ -196,6 +214,25 @@ func (m *Migration) join(bridge netlink.Link, guests []plan.Port) error {
 		return err
 	}
 	return wrap(giveVLANs(bridge, m.State.VLANs, vlans[master], true), "VLANs of %s", bridge.Attrs().Name)
+}
+
+// enslave makes a device a port of the Linux bridge, as soon as the kernel's datapath has let it go. The userspace datapath takes
+// longer to let go and hinders nobody: for that moment a frame may be forwarded by both, and nothing goes round.
+func enslave(ctx context.Context, link netlink.Link, master int) error {
+	const most = 10 * time.Second
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(most); ; {
+		err := netlink.LinkSetMasterByIndex(link, master)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
 }
 
 // dressPorts gives ports their settings, VLANs and state back.
