@@ -41,6 +41,7 @@ func (s *State) Differences(o *State) []string {
 		}
 		link(&p.Link, &q.Link)
 		numbers("port "+p.Name, p.Settings, q.Settings)
+		compare("the sysctls of port "+p.Name, fmt.Sprint(p.Sysctls), fmt.Sprint(q.Sysctls))
 		compare("the VLANs of port "+p.Name, fmt.Sprint(p.VLANs), fmt.Sprint(q.VLANs))
 	}
 	return append(list, s.Host.Differences(o.Host)...)

@@ -261,6 +261,9 @@ func (s *State) dressPorts(links []netlink.Link) error {
 		if err == nil {
 			err = giveVLANs(link, p.VLANs, vlans[now.Index], false)
 		}
+		if err == nil {
+			err = setSysctls(p.Name, p.Sysctls)
+		}
 		if err != nil {
 			return wrap(err, "port %s", now.Name)
 		}

@@ -46,6 +46,7 @@ type Port struct {
 	Number   int               `json:"number"`
 	Settings map[string]uint64 `json:"settings"`
 	VLANs    []VLAN            `json:"vlans"`
+	Sysctls  map[string]string `json:"sysctls"` // those that the userspace datapath needs otherwise
 	User     string            `json:"user,omitempty"` // who has it: see users
 }
 
@@ -135,6 +136,7 @@ func captureOf(bridge netlink.Link, links []netlink.Link) (*State, error) {
 				}
 			}
 		}
+		p.Sysctls = portSysctls(p.Name)
 		s.Ports = append(s.Ports, p)
 	}
 	slices.SortFunc(s.Ports, func(a, b Port) int { return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Name, b.Name)) })

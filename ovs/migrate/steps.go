@@ -138,6 +138,13 @@ func changeOver(ctx context.Context, m *Migration) error {
 	if _, err := m.conn.Observe(ctx); err != nil { // what follows must not wait
 		return err
 	}
+	if m.Layout.Row.Datapath == "netdev" {
+		for i := range m.State.Ports {
+			if err := setSysctls(m.State.Ports[i].Name, quiet); err != nil {
+				return err
+			}
+		}
+	}
 	m.cut = time.Now()
 	for i := range m.State.Ports {
 		p := &m.State.Ports[i]

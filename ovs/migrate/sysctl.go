@@ -47,16 +47,13 @@ func sysctls(name string) (map[string]string, error) {
 
 // setSysctls gives a device values, where it has others. Whether there is IPv6 at all comes first.
 func setSysctls(name string, values map[string]string) error {
-	have, err := sysctls(name)
-	if err != nil {
-		return err
-	}
 	const first = "ipv6/conf/%s/disable_ipv6"
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(values)), func(key string) bool { return key == first })
 	var problems []error
 	for _, key := range append([]string{first}, keys...) {
 		want, wanted := values[key]
-		if got, there := have[key]; !wanted || !there || got == want {
+		got, err := os.ReadFile(sysctlFile(name, key))
+		if !wanted || err != nil || strings.TrimSpace(string(got)) == want { // this device may have no such key
 			continue
 		}
 		problems = append(problems, setSysctl(name, key, want))
@@ -64,8 +61,25 @@ func setSysctls(name string, values map[string]string) error {
 	return errors.Join(problems...)
 }
 
+func sysctlFile(name, key string) string { return "/proc/sys/net/" + fmt.Sprintf(key, name) }
+
+// quiet is how a port of the userspace datapath must be: the kernel sees what comes in there too, and would answer for the host's
+// addresses with the port's, and take the routes that routers tell of.
+var quiet = map[string]string{"ipv4/conf/%s/arp_ignore": "1", "ipv6/conf/%s/accept_ra": "0"}
+
+// portSysctls are the values that quiet changes.
+func portSysctls(name string) map[string]string {
+	values := map[string]string{}
+	for key := range quiet {
+		if text, err := os.ReadFile(sysctlFile(name, key)); err == nil {
+			values[key] = strings.TrimSpace(string(text))
+		}
+	}
+	return values
+}
+
 func setSysctl(name, key, value string) error {
-	if err := os.WriteFile("/proc/sys/net/"+fmt.Sprintf(key, name), []byte(value), 0); err != nil {
+	if err := os.WriteFile(sysctlFile(name, key), []byte(value), 0); err != nil {
 		return fmt.Errorf("setting net/"+key+" to %s: %w", name, value, err)
 	}
 	return nil
