@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"spanctl/ovs/migrate"
 )
@@ -62,4 +66,53 @@ func TestE2EBridgeKilledAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("it died in these steps: %v", died)
+}
+
+// killAt kills the process so long after the journal has told the phase.
+func (s *bridgeSite) killAt(p *process, phase migrate.Phase, later time.Duration) {
+	s.Helper()
+	watcher, err := fsnotify.NewWatcher()
+	s.check(err)
+	defer watcher.Close()
+	s.check(watcher.Add(filepath.Join(s.dir, "br0")))
+	for s.journal().Phase != phase {
+		select {
+		case <-watcher.Events:
+		case <-p.done: // it was faster
+			return
+		}
+	}
+	timer := time.NewTimer(later)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.done:
+	}
+	p.kill()
+}
+
+// TestE2EBridgeKilledOnTheWayBack kills revert sooner and later, of what is to be confirmed and of what was confirmed; and
+// confirm. The watchdog goes on.
+func TestE2EBridgeKilledOnTheWayBack(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	s.furnish()
+	before, l3 := s.linuxBridge(), s.onDevice("br0")
+	for i := range 12 {
+		migrating := s.migrate()
+		if i%2 == 1 {
+			s.killAt(s.bridge("confirm", "br0"), migrate.Confirming, 0)
+			s.awaitPhase(migrate.Confirmed)
+			s.wantExit(migrating, exitOK)
+			s.wantSameText("after confirm was killed", l3, s.onDevice("br0"))
+			if links := s.host("ip", "link"); strings.Contains(links, ": linux-") {
+				s.Errorf("the Linux bridge is left:\n%s", links)
+			}
+		} else {
+			migrating.kill()
+		}
+		s.killAt(s.bridge("revert", "br0"), migrate.Reverting, time.Duration(i)*3*time.Millisecond)
+		s.awaitPhase(migrate.Reverted)
+		s.wantLinuxBridge("after revert was killed", before)
+	}
 }
