@@ -19,6 +19,7 @@ func bridgeWatchdogCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:    "watchdog BRIDGE",
 		Short:  "Put a migration back that nobody confirms (started by migrate)",
+		Long:   "Watch over the migration of a bridge until it is confirmed or put back, and finish\nwhat another spanctl has begun and died of.",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
