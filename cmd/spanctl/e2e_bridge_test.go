@@ -129,8 +129,13 @@ func (s *bridgeSite) onDevice(name string) string {
 	s.Helper()
 	text := ""
 	for _, args := range [][]string{
-		{"address", "show", "dev", name}, {"route", "show", "table", "all", "dev", name}, {"-6", "route", "show", "table", "all", "dev", name},
-		{"rule"}, {"-6", "rule"}, {"neighbour", "show", "dev", name, "nud", "permanent"}, {"neighbour", "show", "proxy", "dev", name},
+		{"address", "show", "dev", name},
+		{"route", "show", "table", "all", "dev", name},
+		{"-6", "route", "show", "table", "all", "dev", name},
+		{"rule"},
+		{"-6", "rule"},
+		{"neighbour", "show", "dev", name, "nud", "permanent"},
+		{"neighbour", "show", "proxy", "dev", name},
 	} {
 		text += "# ip " + strings.Join(args, " ") + "\n" + s.host(append([]string{"ip"}, args...)...)
 	}

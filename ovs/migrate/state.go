@@ -46,7 +46,7 @@ type Port struct {
 	Number   int               `json:"number"`
 	Settings map[string]uint64 `json:"settings"`
 	VLANs    []VLAN            `json:"vlans"`
-	Sysctls  map[string]string `json:"sysctls"` // those that the userspace datapath needs otherwise
+	Sysctls  map[string]string `json:"sysctls"`        // those that the userspace datapath needs otherwise
 	User     string            `json:"user,omitempty"` // who has it: see users
 }
 

@@ -26,7 +26,7 @@ func (l *Lab) AddLinuxBridge(name string, ip netip.Prefix) error {
 		return address(name, ip)
 	})
 	if err != nil {
-		return fmt.Errorf("Linux bridge %s: %w", name, err)
+		return fmt.Errorf("bridge %s of the kernel: %w", name, err)
 	}
 	return nil
 }
