@@ -144,20 +144,20 @@ func (m *bridgeMigration) await(ctx context.Context, bridge string) error {
 	defer end()
 	_ = m.view().bridgeStep(fmt.Sprintf("%d ports were without forwarding for %d ms. Confirm within %s: press Enter, or run spanctl bridge confirm %s",
 		len(j.Layout.Ports), j.Gap.Milliseconds(), m.confirm, bridge))
-	yes := make(chan error, 2)
+	yes := make(chan struct{}, 2)
 	if isTerminalIn(m.stdin) {
 		go func() {
 			if _, err := bufio.NewReader(m.stdin).ReadString('\n'); err == nil {
-				yes <- nil
+				yes <- struct{}{}
 			}
 		}()
 	}
 	if len(m.checks) > 0 || m.gateway {
-		go func() {
+		go func(j *migrate.Journal) {
 			if m.pass(ctx, j) {
-				yes <- nil
+				yes <- struct{}{}
 			}
-		}()
+		}(j)
 	}
 	for {
 		if j, err = m.folder.Read(); err != nil {

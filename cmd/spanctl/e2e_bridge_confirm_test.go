@@ -63,7 +63,7 @@ func TestE2EBridgeChecksConfirm(t *testing.T) {
 	l3 := s.onDevice("br0")
 	flag := filepath.Join(s.lab.Dir, "flag")
 	p := s.migrate("--check", "true", "--check", "test -e "+flag, "--check-gateway")
-	s.bridgeWant(exitConflict, "migrate", migrate.ParkedName("br0"), "--name", "other", "--datapath", "netdev")
+	s.bridgeWant(exitConflict, "migrate", migrate.ParkedName("br0"), "--name", "other", "--datapath", datapath())
 	s.check(os.WriteFile(flag, nil, 0o600))
 	s.wantExit(p, exitOK)
 	s.wantSameText("the host", l3, s.onDevice("br0"))

@@ -67,7 +67,7 @@ func (s *bridgeSite) wantSysctls(name string) {
 		"ipv4/conf/%s/rp_filter": "2", "ipv4/conf/%s/forwarding": "1", "ipv4/conf/%s/proxy_arp": "1", "ipv4/neigh/%s/gc_stale_time": "77",
 		"ipv6/conf/%s/accept_ra": "0", "ipv6/conf/%s/accept_dad": "1", "ipv6/conf/%s/disable_ipv6": "0", "ipv6/conf/%s/mtu": "1400",
 	} {
-		if got := strings.TrimSpace(s.host("cat", "/proc/sys/net/"+fmt.Sprintf(key, name))); got != want {
+		if got := strings.TrimSpace(s.host("sh", "-c", "read value </proc/sys/net/"+fmt.Sprintf(key, name)+" && echo $value")); got != want {
 			s.Errorf(key+" is %s, want %s", name, got, want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestE2EBridgeCarriesTheHost(t *testing.T) {
 			before, host, elsewhere := s.linuxBridge(), s.onDevice("br0"), s.elsewhere()
 			// Where a device is named in a text about itself.
 			renamed := func(text string) string { return strings.ReplaceAll(text, "br0", name) }
-			t.Log(s.bridgeWant(exitOK, "plan", "br0", "--datapath", "netdev", "--name", name))
+			t.Log(s.bridgeWant(exitOK, "plan", "br0", "--datapath", datapath(), "--name", name))
 			s.migrate("--name", name)
 			check := func(when string) {
 				s.Helper()

@@ -52,7 +52,7 @@ func TestE2EBridgeKilledAtEveryStep(t *testing.T) {
 	died := map[string]int{}
 	for n, step := range steps {
 		for died[step.Name] == 0 {
-			inside := append(s.lab.Inside(), "spanctl", "bridge", "migrate", "br0", "--datapath", "netdev", "--confirm", "100ms", "--state-dir", s.dir, "--db", s.lab.DB)
+			inside := append(s.lab.Inside(), "spanctl", "bridge", "migrate", "br0", "--datapath", datapath(), "--confirm", "100ms", "--state-dir", s.dir, "--db", s.lab.DB)
 			cmd := exec.CommandContext(s.ctx, inside[0], inside[1:]...)
 			k := &killer{n: n + 1, process: cmd}
 			cmd.Stdout = k

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,6 +47,9 @@ func newBridgeSite(t *testing.T, guests ...string) *bridgeSite {
 	t.Cleanup(s.endWatchdogs)
 	return s
 }
+
+// datapath is that of the bridges of Open vSwitch: of ovs-vswitchd itself, unless the tests run on a kernel that has one.
+func datapath() string { return cmp.Or(os.Getenv("SPANCTL_LAB_DATAPATH"), "netdev") }
 
 // endWatchdogs ends what outlives spanctl, and shows what it had to say of a test that failed.
 func (s *bridgeSite) endWatchdogs() {
@@ -104,7 +108,7 @@ func (s *bridgeSite) journal() migrate.Journal {
 // migrate starts a migration of br0 and returns when it is to be confirmed.
 func (s *bridgeSite) migrate(args ...string) *process {
 	s.Helper()
-	p := s.bridge(append([]string{"migrate", "br0", "--datapath", "netdev"}, args...)...)
+	p := s.bridge(append([]string{"migrate", "br0", "--datapath", datapath()}, args...)...)
 	s.await("the migration", func() bool {
 		select {
 		case <-p.done:

@@ -138,7 +138,9 @@ func (p *pingRun) lost(s *bridgeSite) (sent, lost int) {
 func TestE2EBridgeTrafficGoesOn(t *testing.T) {
 	t.Parallel()
 	s := newBridgeSite(t, "a", "b")
-	s.host("sh", "-e", "-c", `for i in $(seq 48); do
+	s.host("sh", "-e", "-c", `i=0
+while [ $i -lt 48 ]; do
+i=$((i+1))
 ip link add name vif$i.0 type veth peer name in$i
 ip link set vif$i.0 master br0 up
 ip link set in$i up
