@@ -111,9 +111,7 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	}
 	err = m.startWatchdog(ctx, b.state.Bridge.Name, m.folder)
 	if err == nil {
-		steps, cancel := context.WithTimeout(ctx, m.settings.GetDuration("timeout"))
-		err = mig.Run(steps, func(s migrate.Step) { _ = m.view().bridgeStep(s.Text) })
-		cancel()
+		err = mig.Run(ctx, m.settings.GetDuration("timeout"), func(s migrate.Step) { _ = m.view().bridgeStep(s.Text) })
 	}
 	if err == nil {
 		return nil

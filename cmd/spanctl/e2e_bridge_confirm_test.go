@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,4 +75,104 @@ func TestE2EBridgeChecksConfirm(t *testing.T) {
 		t.Errorf("the Linux bridge is left:\n%s", links)
 	}
 	s.exchange(s.guests["a"], s.guests["b"], 2)
+}
+
+// TestE2EBridgeRefused has nothing changed where something cannot be carried, or Open vSwitch is not there; and everything said
+// that will be otherwise.
+func TestE2EBridgeRefused(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	s.host("ip", "link", "set", "dev", "vif-a", "type", "bridge_slave", "hairpin", "on")
+	s.host("ip", "link", "add", "name", "mv0", "link", "br0", "type", "macvlan")
+	before := s.linuxBridge()
+	for _, command := range []string{"plan", "migrate"} {
+		out := s.bridgeWant(exitRefused, command, "br0", "--datapath", datapath())
+		for _, want := range []string{"port vif-a has hairpin 1", "mv0 (macvlan)"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s does not say %q:\n%s", command, want, out)
+			}
+		}
+	}
+	if got := s.bridgeWant(exitInvalid, "migrate", "vif-a"); !strings.Contains(got, "no Linux bridge of that name") {
+		t.Errorf("it says\n%s", got)
+	}
+	s.wantLinuxBridge("after a refusal", before)
+	if _, err := os.Stat(s.dir); err == nil {
+		t.Error("a refusal leaves something on the disk")
+	}
+	s.host("ip", "link", "del", "mv0")
+	s.host("ip", "link", "set", "dev", "vif-a", "type", "bridge_slave", "hairpin", "off")
+	before = s.linuxBridge()
+
+	listener, err := s.lab.CapturePort(s.ctx, "br0") // a packet socket
+	s.check(err)
+	if out := s.bridgeWant(exitOK, "plan", "br0", "--datapath", datapath()); !strings.Contains(out, "listens on it") {
+		t.Errorf("plan does not see who listens:\n%s", out)
+	}
+	s.check(listener.Close())
+
+	s.vsctl("add-br", "br7", "--", "set", "bridge", "br7", "datapath_type="+datapath())
+	if out := s.bridgeWant(exitRefused, "plan", "br0", "--datapath", datapath(), "--name", "br7"); !strings.Contains(out, "has a bridge br7 already") {
+		t.Errorf("plan says\n%s", out)
+	}
+	s.vsctl("del-br", "br7")
+	s.lab.KillVSwitchd()
+	s.bridgeWant(exitUnreachable, "migrate", "br0", "--datapath", datapath())
+	s.lab.KillDB()
+	s.bridgeWant(exitUnreachable, "migrate", "br0", "--datapath", datapath(), "--timeout", "500ms")
+	s.bridgeWant(exitOK, "list")
+	s.wantSameText("without Open vSwitch", before, s.linuxBridge())
+}
+
+// TestE2EBridgeAfterABoot has the journal of a migration be of another run of the kernel.
+func TestE2EBridgeAfterABoot(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	before := s.linuxBridge()
+	s.migrate().kill()
+	s.endWatchdogs()
+	file := filepath.Join(s.dir, "br0", "journal.json")
+	text, err := os.ReadFile(file)
+	s.check(err)
+	other := strings.Replace(string(text), s.journal().BootID, "of-another-run", 1)
+	s.check(os.WriteFile(file, []byte(other), 0o600))
+	for _, command := range []string{"confirm", "revert"} {
+		if out := s.bridgeWant(exitInvalid, command, "br0"); !strings.Contains(out, "was started anew") || !strings.Contains(out, "ovs-vsctl del-br br0") {
+			t.Errorf("%s says\n%s", command, out)
+		}
+	}
+	s.check(os.WriteFile(file, text, 0o600))
+	s.bridgeWant(exitOK, "revert", "br0")
+	s.wantLinuxBridge("after all", before)
+}
+
+// TestE2EBridgeJSON has each command print one document.
+func TestE2EBridgeJSON(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	document := func(out string) map[string]any {
+		s.Helper()
+		var doc map[string]any
+		if err := json.Unmarshal([]byte(out), &doc); err != nil || doc["format_version"] == nil {
+			t.Fatalf("%v in\n%s", err, out)
+		}
+		return doc
+	}
+	list := document(s.bridgeWant(exitOK, "list", "-o", "json"))["bridges"].([]any)[0].(map[string]any)
+	if list["name"] != "br0" || list["can_be_migrated"] != true || len(list["ports"].([]any)) != 2 {
+		t.Errorf("list says %v", list)
+	}
+	plan := document(s.bridgeWant(exitOK, "plan", "br0", "--datapath", datapath(), "-o", "json"))
+	if len(plan["steps"].([]any)) != 6 {
+		t.Errorf("plan says %v", plan)
+	}
+	p := s.migrate("--check", "true", "-o", "json", "--log-level", "error")
+	s.wantExit(p, exitOK)
+	said := p.said.String()
+	if done := document(said[strings.Index(said, "{"):]); done["phase"] != "confirmed" || done["gap_ms"] == nil {
+		t.Errorf("migrate says %v", done)
+	}
+	if done := document(s.bridgeWant(exitOK, "revert", "br0", "-o", "json")); done["phase"] != "reverted" {
+		t.Errorf("revert says %v", done)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,19 +14,30 @@ import (
 	"spanctl/ovs/migrate"
 )
 
-// A killer is where a process writes lines to: with the nth the process is killed.
-type killer struct {
-	transcript
-	n       int
-	process *exec.Cmd
+// A trap is where a process writes lines to: with the nth, which says that a step begins, it snaps.
+type trap struct {
+	n    int
+	snap func()
 }
 
-func (k *killer) Write(p []byte) (int, error) {
+func (k *trap) Write(p []byte) (int, error) {
+	before := k.n
 	k.n -= bytes.Count(p, []byte("\n"))
-	if k.n <= 0 {
-		_ = k.process.Process.Kill() // it may have ended
+	if before > 0 && k.n <= 0 {
+		k.snap()
 	}
-	return k.transcript.Write(p)
+	return len(p), nil
+}
+
+// trapped starts a migration of br0 and has the trap snap as its nth step begins.
+func (s *bridgeSite) trapped(n int, snap func(*exec.Cmd), args ...string) *exec.Cmd {
+	s.Helper()
+	inside := append(s.lab.Inside(), "spanctl", "bridge", "migrate", "br0", "--datapath", datapath(), "--state-dir", s.dir, "--db", s.lab.DB)
+	inside = append(inside, args...)
+	cmd := exec.CommandContext(s.ctx, inside[0], inside[1:]...)
+	cmd.Stdout = &trap{n, func() { snap(cmd) }}
+	s.check(cmd.Start())
+	return cmd
 }
 
 // wantLinuxBridge wants br0 to be the Linux bridge of before, and nothing else to be left.
@@ -52,12 +64,8 @@ func TestE2EBridgeKilledAtEveryStep(t *testing.T) {
 	died := map[string]int{}
 	for n, step := range steps {
 		for died[step.Name] == 0 {
-			inside := append(s.lab.Inside(), "spanctl", "bridge", "migrate", "br0", "--datapath", datapath(), "--confirm", "100ms", "--state-dir", s.dir, "--db", s.lab.DB)
-			cmd := exec.CommandContext(s.ctx, inside[0], inside[1:]...)
-			k := &killer{n: n + 1, process: cmd}
-			cmd.Stdout = k
-			s.check(cmd.Start())
-			_ = cmd.Wait() // it is killed
+			cmd := s.trapped(n+1, func(cmd *exec.Cmd) { _ = cmd.Process.Kill() }, "--confirm", "100ms")
+			_ = cmd.Wait() // it is killed, or nobody confirms
 			s.awaitPhase(migrate.Reverted)
 			s.wantLinuxBridge("killed with step "+step.Name, before)
 			if why, ok := strings.CutPrefix(s.journal().Reason, "spanctl ended in step "); ok {
@@ -115,4 +123,37 @@ func TestE2EBridgeKilledOnTheWayBack(t *testing.T) {
 		s.awaitPhase(migrate.Reverted)
 		s.wantLinuxBridge("after revert was killed", before)
 	}
+}
+
+// TestE2EBridgeStuck has spanctl stop in the middle, with the lock: the watchdog ends it, and puts everything back. Then
+// ovsdb-server does not answer in the middle, for longer than spanctl waits: everything is put back when it does again.
+func TestE2EBridgeStuck(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	before := s.linuxBridge()
+	const host = 5 // the step in which ports have no bridge
+	cmd := s.trapped(host, func(cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGSTOP) }, "--timeout", "1s")
+	_ = cmd.Wait() // it is killed
+	s.awaitPhase(migrate.Reverted)
+	s.wantLinuxBridge("after spanctl was stopped", before)
+
+	cmd = s.trapped(host, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "1s")
+	s.awaitPhase(migrate.Reverting)
+	s.check(s.lab.ThawDB())
+	if err := cmd.Wait(); err == nil {
+		t.Error("spanctl has migrated without ovsdb-server")
+	}
+	s.awaitPhase(migrate.Reverted)
+	s.wantLinuxBridge("after ovsdb-server was frozen", before)
+}
+
+// TestE2EBridgeWithoutItsWatchdog has the watchdog die while a confirmation is awaited: who migrates keeps the deadline too.
+func TestE2EBridgeWithoutItsWatchdog(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	before := s.linuxBridge()
+	p := s.migrate("--confirm", "1s")
+	s.endWatchdogs()
+	s.wantExit(p, exitError)
+	s.wantLinuxBridge("without a watchdog", before)
 }

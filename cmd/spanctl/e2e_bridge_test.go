@@ -126,7 +126,7 @@ func (s *bridgeSite) awaitPhase(phase migrate.Phase) {
 }
 
 // volatile is what ip(8) tells that is another after a while, or on another device.
-var volatile = regexp.MustCompile(`(?m)^\d+: |(valid|preferred)_lft \d+sec|expires \d+sec| (STALE|REACHABLE|DELAY|PROBE)\b|group default|qlen \d+|qdisc \S+|state \w+`)
+var volatile = regexp.MustCompile(`(?m)^\d+: |(valid|preferred)_lft \d+sec|expires \d+sec| (STALE|REACHABLE|DELAY|PROBE)\b|group default|qlen \d+|qdisc \S+|state \w+|NO-CARRIER,`)
 
 // onDevice is what the host has on a device, by ip(8), which knows nothing of spanctl.
 func (s *bridgeSite) onDevice(name string) string {

@@ -45,11 +45,20 @@ func (s *State) lookAround(bridge netlink.Link, links []netlink.Link) error {
 	}
 	a.PacketUsers = packetUsers(s.Bridge.Index)
 	a.Owner = owner(s.Bridge.Name)
+	network, users, domains := askLibvirt(libvirtState, s.Bridge.Name)
+	if network != "" {
+		a.Owner = "network " + network + " of libvirt"
+	}
+	a.Libvirt = users
 	a.MulticastDB = permanentGroups(s.Bridge.Index)
 	s.Around = a
 	taps := tapUsers()
 	for i := range s.Ports {
-		s.Ports[i].User = user(&s.Ports[i].Link, taps[s.Ports[i].Name], members[s.Ports[i].Name])
+		p := &s.Ports[i]
+		p.User = user(&p.Link, taps[p.Name], members[p.Name])
+		if domain := domains[p.Name]; domain != "" {
+			p.User = "libvirt domain " + domain
+		}
 	}
 	return nil
 }

@@ -98,6 +98,10 @@ func checkAround(s *State, refuse, warn say) {
 	if len(a.PacketUsers) > 0 {
 		warn("%s listens on it, as DHCP clients and servers do, and will listen on a device that is no more: start it again after the migration", strings.Join(a.PacketUsers, ", "))
 	}
+	if len(a.Libvirt) > 0 {
+		warn("libvirt has it as a Linux bridge (%s): add <virtualport type='openvswitch'/> to these definitions, or their guests do not start anew",
+			strings.Join(a.Libvirt, ", "))
+	}
 	if a.MulticastDB > 0 {
 		refuse("its multicast database has %d permanent entries, which Open vSwitch cannot be given: remove them (bridge mdb)", a.MulticastDB)
 	}

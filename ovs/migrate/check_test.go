@@ -2,6 +2,9 @@ package migrate
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -95,6 +98,31 @@ func filter(s *State) {
 	s.Settings["vlan_filtering"], s.VLANs = 1, first
 	for i := range s.Ports {
 		s.Ports[i].VLANs = first
+	}
+}
+
+// TestLibvirt reads what libvirt writes of a network that makes its bridge, of one that uses a bridge, and of a domain.
+func TestLibvirt(t *testing.T) {
+	state := t.TempDir()
+	for name, text := range map[string]string{
+		"network/default.xml": `<networkstatus><class_id bitmap='0-2'/><network><name>default</name><forward mode='nat'/><bridge name='virbr9' stp='on'/></network></networkstatus>`,
+		"network/lan.xml":     `<networkstatus><network><name>lan</name><forward mode='bridge'/><bridge name='br0'/></network></networkstatus>`,
+		"network/broken.xml":  `<networkstatus>`,
+		"qemu/web.xml": `<domstatus state='running'><domain type='kvm' id='1'><name>web</name><devices>` +
+			`<interface type='bridge'><source bridge='br0'/><target dev='vnet0'/></interface>` +
+			`<interface type='bridge'><source bridge='br0'/><target dev='vnet1'/></interface></devices></domain></domstatus>`,
+	} {
+		file := filepath.Join(state, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	network, users, domains := askLibvirt(state, "br0")
+	if network != "" || !reflect.DeepEqual(users, []string{"network lan", "domain web"}) || domains["vnet1"] != "web" {
+		t.Errorf("br0: %q %q %v", network, users, domains)
+	}
+	if network, users, _ = askLibvirt(state, "virbr9"); network != "default" || len(users) > 0 {
+		t.Errorf("virbr9: %q %q", network, users)
 	}
 }
 

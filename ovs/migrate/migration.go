@@ -20,8 +20,8 @@ type Migration struct {
 	nextCfg int       // of the transaction with the ports
 }
 
-// atMost is how long the steps of a migration may take before who watches takes them for stuck.
-const atMost = time.Minute
+// beginning is how long it may take from the journal to the first step.
+const beginning = time.Minute
 
 // Free is ErrUnfinished if a migration is under way, among those in the folder of all, that has to do with the bridge.
 func Free(all, bridge string) error {
@@ -45,7 +45,7 @@ func Begin(f *Folder, s *State, l *Layout, confirm time.Duration, conn *ovs.Conn
 	now := time.Now().UTC()
 	j := &Journal{
 		FormatVersion: FormatVersion, Phase: Migrating, BootID: bootID(), PID: pid, Started: now, Confirm: confirm,
-		Deadline: now.Add(atMost), State: s, Layout: l,
+		Deadline: now.Add(beginning), State: s, Layout: l,
 	}
 	return &Migration{Journal: j, folder: f, conn: conn, comment: comment}, f.Write(j)
 }
@@ -55,9 +55,14 @@ func Resume(f *Folder, j *Journal, conn *ovs.Conn, comment string) *Migration {
 	return &Migration{Journal: j, folder: f, conn: conn, comment: comment}
 }
 
-// Run does the steps, each told to the journal and to told before it begins. Then the migration is to be confirmed until
-// the deadline. After an error everything must be put back.
-func (m *Migration) Run(ctx context.Context, told func(Step)) error {
+// Run does the steps, each told to the journal and to told before it begins; after limit they fail, and a process that has not
+// noticed by then is stuck, and is ended by the watchdog. Then the migration is to be confirmed until the deadline. After an
+// error everything must be put back.
+func (m *Migration) Run(ctx context.Context, limit time.Duration, told func(Step)) error {
+	const grace = 2 * time.Second
+	m.Deadline = time.Now().UTC().Add(limit + grace)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	for _, step := range Steps(m.Layout) {
 		if err := ctx.Err(); err != nil {
 			return err

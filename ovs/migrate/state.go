@@ -64,6 +64,7 @@ type Around struct {
 	Netfilter   []string `json:"netfilter"`               // what of the host's firewall looks at bridged packets
 	Qdiscs      []string `json:"qdiscs"`                  // traffic control of the bridge's own device
 	PacketUsers []string `json:"packet_users"`            // programs with a packet socket on it: DHCP clients
+	Libvirt     []string `json:"libvirt,omitempty"`       // what of libvirt's has guests on it, as a Linux bridge
 	Owner       string   `json:"owner,omitempty"`         // a program that makes and keeps this bridge
 	MulticastDB int      `json:"mdb_permanent,omitempty"` // permanent entries of the multicast database
 }
