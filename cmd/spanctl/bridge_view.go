@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,7 +35,7 @@ func writeBridge(b *bytes.Buffer, info *bridgeInfo) {
 	if !s.Bridge.Up {
 		state = "down"
 	}
-	fmt.Fprintf(b, "bridge %s: %s, MAC %s, MTU %d", s.Bridge.Name, state, s.Bridge.MAC, s.Bridge.MTU)
+	fmt.Fprintf(b, "bridge %s: %s, MAC %s, MTU %d", s.Bridge.Name, state, cmp.Or(s.Bridge.MAC, "none"), s.Bridge.MTU)
 	for _, setting := range []struct{ name, text string }{{"vlan_filtering", "VLAN filtering"}, {"stp_state", "STP"}, {"mcast_snooping", "multicast snooping"}} {
 		if s.Settings[setting.name] != 0 {
 			b.WriteString(", " + setting.text)

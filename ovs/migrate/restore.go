@@ -14,7 +14,8 @@ import (
 	"spanctl/policy/plan"
 )
 
-// Restore puts everything back, from wherever it begins, and says why in the journal. It can be done again after an error.
+// Restore puts everything back, from wherever it begins, and says why in the journal. It can be done again after an error, but
+// for ErrDiffers: everything was put back then, and something is otherwise all the same.
 func (m *Migration) Restore(ctx context.Context, reason string) error {
 	if m.Phase == Confirmed { // it may be long ago: what the host has now is what counts
 		link, err := linkNamed(m.Layout.New)
@@ -25,15 +26,20 @@ func (m *Migration) Restore(ctx context.Context, reason string) error {
 			return err
 		}
 	}
-	m.Phase, m.Step, m.Reason = Reverting, "", reason
+	m.Phase, m.Step, m.Reason, m.Gap = Reverting, "", reason, 0
 	if err := m.folder.Write(m.Journal); err != nil {
 		return err
 	}
-	if err := m.restore(ctx); err != nil {
+	err := m.restore(ctx)
+	if err != nil && !errors.Is(err, ErrDiffers) {
 		return fmt.Errorf("putting %s back: %w", m.Layout.Bridge, err)
 	}
+	if err != nil { // all is done, and more of it would be the same
+		err = fmt.Errorf("%s was put back, and is %w", m.Layout.Bridge, err)
+		m.Reason += "; " + err.Error()
+	}
 	m.Phase = Reverted
-	return m.folder.Write(m.Journal)
+	return errors.Join(err, m.folder.Write(m.Journal))
 }
 
 func (m *Migration) restore(ctx context.Context) error {
@@ -49,7 +55,7 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err := m.join(ctx, bridge, guests); err != nil {
 		return err
 	}
-	m.Gap = time.Since(begun)
+	m.Gap += time.Since(begun)
 	if err := m.comeHome(bridge); err != nil {
 		return err
 	}

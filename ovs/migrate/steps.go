@@ -79,6 +79,7 @@ func (m *Migration) rename(link netlink.Link, name string) error {
 	if !errors.Is(err, unix.EBUSY) {
 		return wrap(err, "renaming %s to %s", link.Attrs().Name, name)
 	}
+	begun := time.Now()
 	if err := netlink.LinkSetDown(link); err != nil {
 		return wrap(err, "setting %s down", link.Attrs().Name)
 	}
@@ -90,10 +91,9 @@ func (m *Migration) rename(link netlink.Link, name string) error {
 		return err
 	}
 	h := m.State.Host
-	if err := h.ready(link, true); err != nil {
-		return err
-	}
-	return errors.Join(h.moveAddresses(to, nil), h.moveNeighbours(to), h.done(to))
+	err = errors.Join(h.ready(link, true), h.moveAddresses(to, nil))
+	m.Gap += time.Since(begun)
+	return errors.Join(err, h.moveNeighbours(to), h.done(to))
 }
 
 // create makes the bridge without ports, and waits for its device.
@@ -183,7 +183,7 @@ func verify(ctx context.Context, m *Migration) error {
 	if err := m.conn.WaitForConfig(ctx, m.nextCfg); err != nil {
 		return err
 	}
-	m.Gap = time.Since(m.cut)
+	m.Gap += time.Since(m.cut)
 	snap, err := m.conn.Observe(ctx)
 	if err != nil {
 		return err

@@ -27,6 +27,13 @@ const again = 2 * time.Second
 // Watch watches over a migration until nothing of it is left to be done, its folder is removed, or ctx ends.
 func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
 	alive, err := f.lock(lockWatch, false)
+	for range 100 {
+		if !errors.Is(err, ErrUnfinished) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond) // who asks whether there is a watchdog has it for a moment
+		alive, err = f.lock(lockWatch, false)
+	}
 	if errors.Is(err, ErrUnfinished) {
 		return nil // another one does
 	} else if err != nil {
