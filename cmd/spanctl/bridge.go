@@ -34,7 +34,8 @@ and say at the next boot what there is.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().String(keyStateDir, migrate.DefaultFolder, "folder for what is captured of bridges")
-	cmd.AddCommand(bridgeListCommand(a), bridgePlanCommand(a), bridgeMigrateCommand(a), bridgeConfirmCommand(a), bridgeRevertCommand(a), bridgeWatchdogCommand(a))
+	cmd.AddCommand(bridgeListCommand(a), bridgePlanCommand(a), bridgeMigrateCommand(a),
+		bridgeConfirmCommand(a), bridgeRevertCommand(a), bridgeWatchdogCommand(a))
 	for _, sub := range cmd.Commands() {
 		sub.Args = usageArgs(sub.Args)
 	}
@@ -151,9 +152,10 @@ func (a *app) linuxBridges() ([]bridgeInfo, error) {
 func bridgePlanCommand(a *app) *cobra.Command {
 	var name, datapath string
 	cmd := &cobra.Command{
-		Use:     "plan BRIDGE",
-		Short:   "Show how a Linux bridge would be migrated",
-		Long:    "Show the steps of a migration, and what stands against it or will be otherwise after\nit. Nothing is changed. The exit code is 4 if it is refused.",
+		Use:   "plan BRIDGE",
+		Short: "Show how a Linux bridge would be migrated",
+		Long: `Show the steps of a migration, and what stands against it or will be otherwise after
+it. Nothing is changed. The exit code is 4 if it is refused.`,
 		Example: "  spanctl bridge plan br0\n  spanctl bridge plan br0 --name xenbr0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

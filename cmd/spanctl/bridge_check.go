@@ -19,7 +19,9 @@ func (m *bridgeMigration) pass(ctx context.Context, j *migrate.Journal) bool {
 	}
 	var checks []check
 	if m.gateway {
-		checks = append(checks, check{"the gateways", func(ctx context.Context) error { return migrate.AskGateways(ctx, j.State.Host, j.Layout.New) }})
+		checks = append(checks, check{"the gateways", func(ctx context.Context) error {
+			return migrate.AskGateways(ctx, j.State.Host, j.Layout.New)
+		}})
 	}
 	for _, command := range m.checks {
 		checks = append(checks, check{"check " + command, func(ctx context.Context) error {

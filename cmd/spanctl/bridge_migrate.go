@@ -140,8 +140,8 @@ func (m *bridgeMigration) await(ctx context.Context, bridge string) error {
 	}
 	ctx, end := context.WithDeadline(ctx, j.Deadline)
 	defer end()
-	_ = m.view().bridgeStep(fmt.Sprintf("%d ports were without forwarding for %d ms. Confirm within %s: press Enter, or run spanctl bridge confirm %s",
-		len(j.Layout.Ports), j.Gap.Milliseconds(), m.confirm, bridge))
+	_ = m.view().bridgeStep(fmt.Sprintf("%s without forwarding for %d ms. Confirm within %s: press Enter, or run spanctl bridge confirm %s",
+		count(len(j.Layout.Ports), "port was", "ports were"), j.Gap.Milliseconds(), m.confirm, bridge))
 	yes := make(chan struct{}, 2)
 	if isTerminalIn(m.stdin) {
 		go func() {

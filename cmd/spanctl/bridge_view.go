@@ -36,7 +36,9 @@ func writeBridge(b *bytes.Buffer, info *bridgeInfo) {
 		state = "down"
 	}
 	fmt.Fprintf(b, "bridge %s: %s, MAC %s, MTU %d", s.Bridge.Name, state, cmp.Or(s.Bridge.MAC, "none"), s.Bridge.MTU)
-	for _, setting := range []struct{ name, text string }{{"vlan_filtering", "VLAN filtering"}, {"stp_state", "STP"}, {"mcast_snooping", "multicast snooping"}} {
+	for _, setting := range []struct{ name, text string }{
+		{"vlan_filtering", "VLAN filtering"}, {"stp_state", "STP"}, {"mcast_snooping", "multicast snooping"},
+	} {
 		if s.Settings[setting.name] != 0 {
 			b.WriteString(", " + setting.text)
 		}
@@ -57,7 +59,8 @@ func writeBridge(b *bytes.Buffer, info *bridgeInfo) {
 		fmt.Fprintf(b, "  route %s\n", r.Text)
 	}
 	if j := info.journal; j != nil {
-		fmt.Fprintf(b, "  %s: the Linux bridge in whose place Open vSwitch has %s, to be confirmed until %s\n", j.Phase, j.Layout.New, j.Deadline.Format("15:04:05Z07:00"))
+		fmt.Fprintf(b, "  %s: the Linux bridge in whose place Open vSwitch has %s, to be confirmed until %s\n",
+			j.Phase, j.Layout.New, j.Deadline.Format("15:04:05Z07:00"))
 		return
 	}
 	if len(migrate.Refusals(info.findings)) == 0 {
@@ -90,7 +93,8 @@ func (v *textView) bridgePlan(info *bridgeInfo) error {
 		}
 		fmt.Fprintf(&b, "The Linux bridge is deleted when this is confirmed.\n")
 	}
-	writeFindings(&b, slices.DeleteFunc(slices.Clone(info.findings), func(f migrate.Finding) bool { return f.Refused }), "") // the error says the others
+	warnings := slices.Clone(info.findings) // the error says the others
+	writeFindings(&b, slices.DeleteFunc(warnings, func(f migrate.Finding) bool { return f.Refused }), "")
 	return v.flush(&b)
 }
 
@@ -100,7 +104,12 @@ type recordsOf struct {
 }
 
 func hostRecords(h *migrate.Host) []recordsOf {
-	return []recordsOf{{"address", "addresses", h.Addresses}, {"route", "routes", h.Routes}, {"rule", "rules", h.Rules}, {"neighbour", "neighbours", h.Neighbours}}
+	return []recordsOf{
+		{"address", "addresses", h.Addresses},
+		{"route", "routes", h.Routes},
+		{"rule", "rules", h.Rules},
+		{"neighbour", "neighbours", h.Neighbours},
+	}
 }
 
 func (v *textView) bridgeStep(text string) error {
@@ -141,7 +150,10 @@ type jsonBridgePort struct {
 }
 
 func newJSONBridge(info *bridgeInfo) jsonBridge {
-	doc := jsonBridge{Name: info.layout.Bridge, Settings: map[string]uint64{}, Ports: []jsonBridgePort{}, Host: map[string][]string{}, Findings: append([]migrate.Finding{}, info.findings...)}
+	doc := jsonBridge{
+		Name: info.layout.Bridge, Settings: map[string]uint64{}, Ports: []jsonBridgePort{}, Host: map[string][]string{},
+		Findings: append([]migrate.Finding{}, info.findings...),
+	}
 	if j := info.journal; j != nil {
 		doc.Phase, doc.New = string(j.Phase), j.Layout.New
 	}

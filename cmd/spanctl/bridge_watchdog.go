@@ -17,9 +17,10 @@ import (
 
 func bridgeWatchdogCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:    "watchdog BRIDGE",
-		Short:  "Put a migration back that nobody confirms (started by migrate)",
-		Long:   "Watch over the migration of a bridge until it is confirmed or put back, and finish\nwhat another spanctl has begun and died of.",
+		Use:   "watchdog BRIDGE",
+		Short: "Put a migration back that nobody confirms (started by migrate)",
+		Long: `Watch over the migration of a bridge until it is confirmed or put back, and finish
+what another spanctl has begun and died of.`,
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +44,9 @@ func bridgeWatchdogCommand(a *app) *cobra.Command {
 }
 
 // resume goes on with a migration, on a connection of its own: whatever the one before has seen is long ago.
-func (a *app) resume(ctx context.Context, f *migrate.Folder, j *migrate.Journal, do func(context.Context, *migrate.Migration) error) error {
+func (a *app) resume(
+	ctx context.Context, f *migrate.Folder, j *migrate.Journal, do func(context.Context, *migrate.Migration) error,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, restoring)
 	defer cancel()
 	conn, err := a.dial(ctx)
@@ -54,8 +57,8 @@ func (a *app) resume(ctx context.Context, f *migrate.Folder, j *migrate.Journal,
 	return do(ctx, migrate.Resume(f, j, conn, comment("bridge watchdog")))
 }
 
-// startWatchdog starts the watchdog, unless it runs, and returns when it watches. It is a service of systemd where there is one, so that it does
-// not end with the session of who migrates; else a session of its own.
+// startWatchdog starts the watchdog, unless it runs, and returns when it watches. It is a service of systemd where there is
+// one, so that it does not end with the session of who migrates; else a session of its own.
 func (a *app) startWatchdog(ctx context.Context, bridge string, folder *migrate.Folder) error {
 	if folder.Watched() {
 		return nil
@@ -119,5 +122,6 @@ func serviceOf(args []string) *exec.Cmd {
 	if err != nil {
 		return nil
 	}
-	return exec.Command(run, append([]string{"--quiet", "--collect", "--description=spanctl puts a bridge back unless it is confirmed", self}, args...)...)
+	const what = "--description=spanctl puts a bridge back unless it is confirmed"
+	return exec.Command(run, append([]string{"--quiet", "--collect", what, self}, args...)...)
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"spanctl/ovs/ovstest"
@@ -93,4 +94,32 @@ func (s *bridgeSite) wantReaches() {
 		s.wantFrames("guest "+name+": ", got, want[name])
 		s.check(capture.Close())
 	}
+}
+
+// A bond is a port as it is, and what is on top of the bridge is told of. (This machine's own kernel may have neither.)
+func TestE2EKernelBridgeBond(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	s.host("sh", "-e", "-c", `
+ip link set dev vif-b nomaster
+ip link set dev vif-b down
+ip link add name bond0 type bond mode active-backup miimon 100
+ip link set dev vif-b master bond0
+ip link set dev bond0 master br0 up
+ip link add link br0 name br0.100 type vlan id 100
+`)
+	if out := s.bridgeWant(exitRefused, "plan", "br0"); !strings.Contains(out, "br0.100 (vlan)") {
+		t.Errorf("plan says\n%s", out)
+	}
+	s.host("ip", "link", "del", "br0.100")
+	if out := s.bridgeWant(exitOK, "list"); !strings.Contains(out, "port bond0 (bond): bond of vif-b") {
+		t.Errorf("list says\n%s", out)
+	}
+	before := s.linuxBridge()
+	s.exchange(s.guests["a"], s.guests["b"], 3)
+	s.migrate()
+	s.exchange(s.guests["a"], s.guests["b"], 3)
+	s.bridgeWant(exitOK, "revert", "br0")
+	s.exchange(s.guests["a"], s.guests["b"], 3)
+	s.wantSameText("the bridge", before, s.linuxBridge())
 }

@@ -102,7 +102,8 @@ func settled(on device) error {
 			return fmt.Errorf("reading addresses: %w", err)
 		}
 		tentative := slices.ContainsFunc(messages, func(m []byte) bool {
-			return int(native.Uint32(m[ifaIndex:])) == on.index && m[ifaFlags]&unix.IFA_F_TENTATIVE != 0 && m[ifaFlags]&unix.IFA_F_DADFAILED == 0
+			const state = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+			return int(native.Uint32(m[ifaIndex:])) == on.index && m[ifaFlags]&state == unix.IFA_F_TENTATIVE
 		})
 		if !tentative || time.Now().After(deadline) {
 			return nil

@@ -24,7 +24,8 @@ func (s *State) lookAround(bridge netlink.Link, links []netlink.Link) error {
 		if attrs.Index == bridge.Attrs().MasterIndex {
 			a.Master = attrs.Name
 		}
-		if (attrs.ParentIndex == s.Bridge.Index || parentOfTunnel(link) == s.Bridge.Index) && attrs.NetNsID < 0 && attrs.Index != s.Bridge.Index {
+		// The parent of one in another namespace is another device.
+		if attrs.NetNsID < 0 && (attrs.ParentIndex == s.Bridge.Index || parentOfTunnel(link) == s.Bridge.Index) {
 			a.Uppers = append(a.Uppers, attrs.Name+" ("+link.Type()+")")
 		}
 		for _, master := range links {
@@ -89,7 +90,8 @@ func bridgeTables() []string {
 		subsystem = unix.NFNL_SUBSYS_NFTABLES << 8
 		header    = 4 // struct nfgenmsg
 	)
-	messages, err := dumpOf(unix.NETLINK_NETFILTER, subsystem|unix.NFT_MSG_GETTABLE, subsystem|unix.NFT_MSG_NEWTABLE, []byte{unix.NFPROTO_BRIDGE, 0, 0, 0})
+	family := []byte{unix.NFPROTO_BRIDGE, 0, 0, 0}
+	messages, err := dumpOf(unix.NETLINK_NETFILTER, subsystem|unix.NFT_MSG_GETTABLE, subsystem|unix.NFT_MSG_NEWTABLE, family)
 	if err != nil {
 		return nil // a kernel without nftables
 	}

@@ -87,23 +87,29 @@ func checkAround(s *State, refuse, warn say) {
 		refuse("it is itself a port of %s: take it out there first", a.Master)
 	}
 	if len(a.Uppers) > 0 {
-		refuse("devices are on top of it and would end with it: %s; make them ports of another kind, or remove them for now", strings.Join(a.Uppers, ", "))
+		refuse("devices are on top of it and would end with it: %s; remove them for now",
+			strings.Join(a.Uppers, ", "))
 	}
 	if len(a.Netfilter) > 0 {
-		warn("the host's firewall looks at what it forwards (%s), and not at what Open vSwitch forwards: rules that protect guests there no longer do", strings.Join(a.Netfilter, ", "))
+		warn("the host's firewall looks at what it forwards (%s), and not at what Open vSwitch forwards: "+
+			" rules that protect guests there no longer do",
+			strings.Join(a.Netfilter, ", "))
 	}
 	if len(a.Qdiscs) > 0 {
 		warn("its own traffic control (%s) is not carried", strings.Join(a.Qdiscs, ", "))
 	}
 	if len(a.PacketUsers) > 0 {
-		warn("%s listens on it, as DHCP clients and servers do, and will listen on a device that is no more: start it again after the migration", strings.Join(a.PacketUsers, ", "))
+		warn("%s listens on it, as DHCP clients and servers do, and will listen on a device that is no more: start it again then",
+			strings.Join(a.PacketUsers, ", "))
 	}
 	if len(a.Libvirt) > 0 {
-		warn("libvirt has it as a Linux bridge (%s): add <virtualport type='openvswitch'/> to these definitions, or their guests do not start anew",
+		warn("libvirt has it as a Linux bridge (%s): "+
+			"add <virtualport type='openvswitch'/> to these definitions, or their guests do not start anew",
 			strings.Join(a.Libvirt, ", "))
 	}
 	if a.MulticastDB > 0 {
-		refuse("its multicast database has %d permanent entries, which Open vSwitch cannot be given: remove them (bridge mdb)", a.MulticastDB)
+		refuse("its multicast database has %d permanent entries, which Open vSwitch cannot be given: remove them (bridge mdb)",
+			a.MulticastDB)
 	}
 }
 
@@ -119,17 +125,20 @@ func checkBridge(s *State, refuse, warn say) {
 		refuse("it forgets addresses after %d s, and Open vSwitch not before 15 s: raise ageing_time", s.Settings["ageing_time"]/100)
 	}
 	if s.stp() {
-		warn("STP is on: every port waits for twice the forward delay (%d s) before it forwards, after the migration and after going back", 2*s.Settings["forward_delay"]/100)
+		warn("STP is on: every port waits for twice the forward delay (%d s) before it forwards, now and after going back",
+			2*s.Settings["forward_delay"]/100)
 	}
 	switch {
 	case s.Settings["mcast_snooping"] == 0:
 	case s.Settings["mcast_querier"] != 0:
 		refuse("it asks for multicast group memberships (mcast_querier), which Open vSwitch cannot: let another do so, and turn it off")
 	case !s.Querier:
-		warn("multicast snooping is on and has no effect, for nobody asks for memberships here: Open vSwitch floods multicast too, and snooping stays off there")
+		warn("multicast snooping is on and has no effect, for nobody asks for memberships here: " +
+			"Open vSwitch floods multicast too, and snooping stays off there")
 	}
 	if s.Settings["group_fwd_mask"] != 0 {
-		warn("it forwards some frames to reserved addresses (group_fwd_mask %#x); Open vSwitch forwards all of them or none, and will forward all", s.Settings["group_fwd_mask"])
+		warn("it forwards some frames to reserved addresses (group_fwd_mask %#x); Open vSwitch forwards all of them or none, "+
+			"and will forward all", s.Settings["group_fwd_mask"])
 	}
 }
 

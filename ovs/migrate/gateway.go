@@ -36,9 +36,17 @@ func AskGateways(ctx context.Context, h *Host, name string) error {
 	return nil
 }
 
-// ask makes the kernel forget a neighbour and send something to it.
+// ask makes the kernel forget a neighbour that it has learnt, and send something to it.
 func ask(ctx context.Context, link netlink.Link, to net.IP) error {
-	_ = netlink.NeighDel(&netlink.Neigh{LinkIndex: link.Attrs().Index, IP: to}) // it may not know it
+	state, err := neighbourState(link, to)
+	switch {
+	case err != nil:
+		return err
+	case state&netlink.NUD_PERMANENT != 0:
+		return errors.New("its address is given (ip neighbour), so that it is not asked: use --check")
+	case state != 0:
+		_ = netlink.NeighDel(&netlink.Neigh{LinkIndex: link.Attrs().Index, IP: to}) // it may have gone
+	}
 	zone := ""
 	if to.IsLinkLocalUnicast() && to.To4() == nil {
 		zone = link.Attrs().Name
@@ -56,14 +64,9 @@ func ask(ctx context.Context, link netlink.Link, to net.IP) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
-		if err != nil {
-			return fmt.Errorf("reading neighbours: %w", err)
-		}
-		for _, n := range list {
-			if n.IP.Equal(to) && n.State&(netlink.NUD_REACHABLE|netlink.NUD_PERMANENT|netlink.NUD_DELAY|netlink.NUD_PROBE|netlink.NUD_STALE) != 0 {
-				return nil
-			}
+		const answered = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
+		if state, err := neighbourState(link, to); err != nil || state&answered != 0 {
+			return err
 		}
 		select {
 		case <-tick.C:
@@ -71,4 +74,18 @@ func ask(ctx context.Context, link netlink.Link, to net.IP) error {
 			return errors.New("no answer")
 		}
 	}
+}
+
+// neighbourState is what the kernel knows of a neighbour (NUD_*), 0 for nothing.
+func neighbourState(link netlink.Link, to net.IP) (int, error) {
+	list, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, fmt.Errorf("reading neighbours: %w", err)
+	}
+	for i := range list {
+		if list[i].IP.Equal(to) {
+			return list[i].State, nil
+		}
+	}
+	return 0, nil
 }

@@ -112,7 +112,8 @@ func (k *kind) take(list []Record, from device) error {
 		k.on(r, from)
 		r.drop(k.optional...)
 		err := tell(k.del, 0, r.message())
-		if err != nil && !slices.ContainsFunc([]error{unix.ESRCH, unix.EADDRNOTAVAIL, unix.ENOENT, unix.ENODEV}, func(gone error) bool { return errors.Is(err, gone) }) {
+		gone := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
+		if err != nil && !gone {
 			problems = append(problems, fmt.Errorf("removing %s %s of %s: %w", k.what, list[i].Text, from.name, err))
 		}
 	}

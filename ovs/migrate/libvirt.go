@@ -61,7 +61,9 @@ func askLibvirt(state, bridge string) (network string, users []string, domains m
 		}
 	}
 	domains = map[string]string{}
-	for _, d := range slices.Concat(readLibvirt[libvirtDomain](filepath.Join(state, "qemu")), readLibvirt[libvirtDomain](filepath.Join(state, "libxl"))) {
+	running := readLibvirt[libvirtDomain](filepath.Join(state, "qemu"))
+	running = append(running, readLibvirt[libvirtDomain](filepath.Join(state, "libxl"))...)
+	for _, d := range running {
 		for _, i := range d.Interfaces {
 			domains[i.Target.Device] = d.Name
 			if i.Source.Bridge == bridge && !slices.Contains(users, "domain "+d.Name) {

@@ -49,7 +49,7 @@ func LookAtSwitch(ctx context.Context, conn *ovs.Conn, datapath string) (*Switch
 		return nil, fmt.Errorf("network namespace of ovs-vswitchd: %w", err)
 	}
 	if !same {
-		sw.Elsewhere = fmt.Sprintf("ovs-vswitchd (pid %d) is in another network namespace, and does not see these devices: run spanctl in that one", pid)
+		sw.Elsewhere = fmt.Sprintf("ovs-vswitchd (pid %d) is in another network namespace, without these devices: run spanctl in that one", pid)
 	}
 	return sw, nil
 }

@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func Free(all, bridge string) error {
 	}
 	for _, f := range folders {
 		j, err := f.Read()
-		if err != nil || j.Phase.over() || j.Stale() || bridge != j.Layout.Bridge && bridge != j.Layout.New && bridge != j.Layout.Parked {
+		if err != nil || j.Phase.over() || j.Stale() || !slices.Contains([]string{j.Layout.Bridge, j.Layout.New, j.Layout.Parked}, bridge) {
 			continue
 		}
 		return fmt.Errorf("%w (%s since %s): spanctl bridge revert %s puts everything back",

@@ -71,7 +71,8 @@ func (m *Migration) restore(ctx context.Context) error {
 		return err
 	}
 	s := m.State
-	if mac := bridge.Attrs().HardwareAddr; mac.String() != s.Bridge.MAC && s.Bridge.MAC != "" { // it follows its ports unless it was given one
+	// The MAC follows the ports unless one was given.
+	if mac := bridge.Attrs().HardwareAddr; mac.String() != s.Bridge.MAC && s.Bridge.MAC != "" {
 		given, err := net.ParseMAC(s.Bridge.MAC)
 		if err == nil {
 			err = netlink.LinkSetHardwareAddr(bridge, given)
@@ -222,9 +223,10 @@ func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan
 	return wrap(giveVLANs(bridge, m.State.VLANs, vlans[master], true), "VLANs of %s", bridge.Attrs().Name)
 }
 
-// enslave makes a device a port of the Linux bridge, as soon as the kernel's datapath has let it go: while that is its master, from
-// which it cannot be taken so, the kernel answers EOPNOTSUPP (do_set_master in its net/core/rtnetlink.c). The userspace datapath
-// takes longer to let go and hinders nobody: for that moment a frame may be forwarded by both, and nothing goes round.
+// enslave makes a device a port of the Linux bridge, as soon as the kernel's datapath has let it go: while that is its
+// master, from which it cannot be taken so, the kernel answers EOPNOTSUPP (do_set_master in its net/core/rtnetlink.c). The
+// userspace datapath takes longer to let go and hinders nobody: for that moment a frame may be forwarded by both, and
+// nothing goes round.
 func enslave(ctx context.Context, link netlink.Link, master int) error {
 	const most = 10 * time.Second
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -38,7 +38,8 @@ var routes = &kind{
 	header: unix.SizeofRtMsg, flags: unix.NLM_F_CREATE | unix.NLM_F_APPEND,
 	volatile: []uint16{unix.RTA_EXPIRES},
 	neutral: func(r *Record, of device) bool {
-		if r.table() == unix.RT_TABLE_LOCAL && r.Header[rtmProtocol] == unix.RTPROT_KERNEL || native.Uint32(r.Header[rtmFlags:])&unix.RTM_F_CLONED != 0 {
+		kernels := r.table() == unix.RT_TABLE_LOCAL && r.Header[rtmProtocol] == unix.RTPROT_KERNEL
+		if cached := native.Uint32(r.Header[rtmFlags:])&unix.RTM_F_CLONED != 0; kernels || cached {
 			return false
 		}
 		own := int(r.number(unix.RTA_OIF)) == of.index

@@ -84,7 +84,8 @@ func (m *Migration) rename(link netlink.Link, name string) error {
 		return wrap(err, "setting %s down", link.Attrs().Name)
 	}
 	if err := netlink.LinkSetName(link, name); err != nil {
-		return errors.Join(wrap(err, "renaming %s to %s", link.Attrs().Name, name), wrap(netlink.LinkSetUp(link), "setting it up again"))
+		_ = netlink.LinkSetUp(link) // the error matters more
+		return wrap(err, "renaming %s to %s", link.Attrs().Name, name)
 	}
 	to := device{name, link.Attrs().Index}
 	if link, err = linkNamed(name); err != nil {
@@ -195,7 +196,8 @@ func verify(ctx context.Context, m *Migration) error {
 	}
 	now, then := linkOf(link), &m.State.Bridge
 	if now.MAC != then.MAC && then.MAC != "" || now.MTU != then.MTU || now.Up != then.Up {
-		list = append(list, fmt.Sprintf("device %s has MAC %s, MTU %d, up %t, not MAC %s, MTU %d, up %t", now.Name, now.MAC, now.MTU, now.Up, then.MAC, then.MTU, then.Up))
+		list = append(list, fmt.Sprintf("device %s has MAC %s, MTU %d, up %t, not MAC %s, MTU %d, up %t",
+			now.Name, now.MAC, now.MTU, now.Up, then.MAC, then.MTU, then.Up))
 	}
 	have, err := captureHost(device{now.Name, now.Index})
 	if err != nil {
