@@ -157,3 +157,24 @@ func TestE2EBridgeWithoutItsWatchdog(t *testing.T) {
 	s.wantExit(p, exitError)
 	s.wantLinuxBridge("without a watchdog", before)
 }
+
+// TestE2EBridgeGuestInBetween has a guest join the Linux bridge in the middle of a migration: it is not left alone there.
+func TestE2EBridgeGuestInBetween(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	before := s.linuxBridge()
+	joins := []string{"sh", "-e", "-c", "ip link add name late type veth peer name etal && ip link set late up master " + migrate.ParkedName("br0")}
+	const ready = 3
+	cmd := s.trapped(ready, func(*exec.Cmd) { s.host(joins...) })
+	if err := cmd.Wait(); err == nil {
+		t.Error("the migration is done")
+	}
+	if why := s.journal().Reason; !strings.Contains(why, "port late has joined the Linux bridge meanwhile") {
+		t.Errorf("it was put back because of %s", why)
+	}
+	if link := s.host("ip", "link", "show", "dev", "late"); !strings.Contains(link, "master br0") {
+		t.Errorf("the guest is elsewhere:\n%s", link)
+	}
+	s.host("ip", "link", "del", "late")
+	s.wantLinuxBridge("without the guest", before)
+}

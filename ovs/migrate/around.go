@@ -46,7 +46,7 @@ func (s *State) lookAround(bridge netlink.Link, links []netlink.Link) error {
 	}
 	a.PacketUsers = packetUsers(s.Bridge.Index)
 	a.Owner = owner(s.Bridge.Name)
-	network, users, domains := askLibvirt(libvirtState, s.Bridge.Name)
+	network, users, guests := askLibvirt(libvirtState, s.Bridge.Name)
 	if network != "" {
 		a.Owner = "network " + network + " of libvirt"
 	}
@@ -57,8 +57,8 @@ func (s *State) lookAround(bridge netlink.Link, links []netlink.Link) error {
 	for i := range s.Ports {
 		p := &s.Ports[i]
 		p.User = user(&p.Link, taps[p.Name], members[p.Name])
-		if domain := domains[p.Name]; domain != "" {
-			p.User = "libvirt domain " + domain
+		if guest, known := guests[p.Name]; known {
+			p.User, p.ExternalIDs = "libvirt domain "+guest.name, guest.ids
 		}
 	}
 	return nil

@@ -92,7 +92,7 @@ func checkAround(s *State, refuse, warn say) {
 	}
 	if len(a.Netfilter) > 0 {
 		warn("the host's firewall looks at what it forwards (%s), and not at what Open vSwitch forwards: "+
-			" rules that protect guests there no longer do",
+			"rules that protect guests there no longer do",
 			strings.Join(a.Netfilter, ", "))
 	}
 	if len(a.Qdiscs) > 0 {

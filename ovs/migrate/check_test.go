@@ -108,18 +108,20 @@ func TestLibvirt(t *testing.T) {
 		"network/default.xml": `<networkstatus><class_id bitmap='0-2'/><network><name>default</name><forward mode='nat'/><bridge name='virbr9' stp='on'/></network></networkstatus>`,
 		"network/lan.xml":     `<networkstatus><network><name>lan</name><forward mode='bridge'/><bridge name='br0'/></network></networkstatus>`,
 		"network/broken.xml":  `<networkstatus>`,
-		"qemu/web.xml": `<domstatus state='running'><domain type='kvm' id='1'><name>web</name><devices>` +
+		"qemu/web.xml": `<domstatus state='running'><domain type='kvm' id='1'><name>web</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid><devices>` +
 			`<interface type='bridge'><source bridge='br0'/><target dev='vnet0'/></interface>` +
-			`<interface type='bridge'><source bridge='br0'/><target dev='vnet1'/></interface></devices></domain></domstatus>`,
+			`<interface type='bridge'><mac address='52:54:00:00:00:07'/><source bridge='br0'/><target dev='vnet1'/></interface></devices></domain></domstatus>`,
 	} {
 		file := filepath.Join(state, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	network, users, domains := askLibvirt(state, "br0")
-	if network != "" || !reflect.DeepEqual(users, []string{"network lan", "domain web"}) || domains["vnet1"] != "web" {
-		t.Errorf("br0: %q %q %v", network, users, domains)
+	network, users, guests := askLibvirt(state, "br0")
+	ids := map[string]string{"vm-id": "6695eb01-f6a4-8304-79aa-97f2502e193f", "attached-mac": "52:54:00:00:00:07", "iface-status": "active"}
+	want := libvirtGuest{"web", ids}
+	if network != "" || !reflect.DeepEqual(users, []string{"network lan", "domain web"}) || !reflect.DeepEqual(guests["vnet1"], want) {
+		t.Errorf("br0: %q %q %v", network, users, guests)
 	}
 	if network, users, _ = askLibvirt(state, "virbr9"); network != "default" || len(users) > 0 {
 		t.Errorf("virbr9: %q %q", network, users)

@@ -2,7 +2,7 @@ package migrate
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 )
@@ -26,17 +26,18 @@ func (m *Migration) Commit(also func(*Journal) error) error {
 
 // discard deletes the Linux bridge, if it is still there and nobody has given it ports.
 func (m *Migration) discard() error {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return fmt.Errorf("reading network devices: %w", err)
-	}
-	at := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == m.Layout.Parked && l.Type() == "bridge" })
-	if at < 0 {
+	link, err := linkNamed(m.Layout.Parked)
+	if missing(err) || err == nil && link.Type() != "bridge" {
 		return nil
+	} else if err != nil {
+		return err
 	}
-	index := links[at].Attrs().Index
-	if slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().MasterIndex == index }) {
-		return fmt.Errorf("the Linux bridge %s has ports again: take them out, and confirm again", m.Layout.Parked)
+	ports, err := portsOf(m.Layout.Parked)
+	if err != nil {
+		return err
 	}
-	return wrap(netlink.LinkDel(links[at]), "deleting the Linux bridge %s", m.Layout.Parked)
+	if len(ports) > 0 {
+		return fmt.Errorf("the Linux bridge %s has ports again (%s): take them out, and confirm again", m.Layout.Parked, strings.Join(ports, ", "))
+	}
+	return wrap(netlink.LinkDel(link), "deleting the Linux bridge %s", m.Layout.Parked)
 }

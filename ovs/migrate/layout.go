@@ -67,7 +67,7 @@ func NewLayout(s *State, name, datapath string) *Layout {
 	l.Row.Ports = []ovs.PortRow{own}
 	for i := range s.Ports {
 		p := &s.Ports[i]
-		row := ovs.PortRow{Name: p.Name, Protected: p.Settings["isolated"] != 0}
+		row := ovs.PortRow{Name: p.Name, Protected: p.Settings["isolated"] != 0, ExternalIDs: p.ExternalIDs}
 		if s.filtering() {
 			row.Tag, row.VLANMode, row.Trunks, _ = portVLANs(p.VLANs)
 		}

@@ -25,7 +25,11 @@ type libvirtNetwork struct {
 // A libvirtDomain is a domain of libvirt's that runs.
 type libvirtDomain struct {
 	Name       string `xml:"domain>name"`
+	UUID       string `xml:"domain>uuid"`
 	Interfaces []struct {
+		MAC struct {
+			Address string `xml:"address,attr"`
+		} `xml:"mac"`
 		Source struct {
 			Bridge string `xml:"bridge,attr"`
 		} `xml:"source"`
@@ -35,7 +39,13 @@ type libvirtDomain struct {
 	} `xml:"domain>devices>interface"`
 }
 
-// read reads the files of a folder; those that are no such are passed over.
+// A libvirtGuest is who has a tap device.
+type libvirtGuest struct {
+	name string
+	ids  map[string]string // external_ids that libvirt gives an interface of Open vSwitch, by which policies find the guest
+}
+
+// readLibvirt reads the files of a folder; those that are no such are passed over.
 func readLibvirt[T any](dir string) []T {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.xml")) // the pattern is right
 	var list []T
@@ -50,7 +60,7 @@ func readLibvirt[T any](dir string) []T {
 
 // askLibvirt finds the network that made a bridge, empty for none; what of libvirt's takes the bridge for a Linux bridge, in
 // words; and the domains that have tap devices, by the device's name.
-func askLibvirt(state, bridge string) (network string, users []string, domains map[string]string) {
+func askLibvirt(state, bridge string) (network string, users []string, guests map[string]libvirtGuest) {
 	for _, n := range readLibvirt[libvirtNetwork](filepath.Join(state, "network")) {
 		switch {
 		case n.Bridge.Name != bridge:
@@ -60,16 +70,16 @@ func askLibvirt(state, bridge string) (network string, users []string, domains m
 			network = n.Name
 		}
 	}
-	domains = map[string]string{}
+	guests = map[string]libvirtGuest{}
 	running := readLibvirt[libvirtDomain](filepath.Join(state, "qemu"))
 	running = append(running, readLibvirt[libvirtDomain](filepath.Join(state, "libxl"))...)
 	for _, d := range running {
 		for _, i := range d.Interfaces {
-			domains[i.Target.Device] = d.Name
+			guests[i.Target.Device] = libvirtGuest{d.Name, map[string]string{"vm-id": d.UUID, "attached-mac": i.MAC.Address, "iface-status": "active"}}
 			if i.Source.Bridge == bridge && !slices.Contains(users, "domain "+d.Name) {
 				users = append(users, "domain "+d.Name)
 			}
 		}
 	}
-	return network, users, domains
+	return network, users, guests
 }

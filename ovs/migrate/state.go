@@ -48,6 +48,8 @@ type Port struct {
 	VLANs    []VLAN            `json:"vlans"`
 	Sysctls  map[string]string `json:"sysctls"`        // those that the userspace datapath needs otherwise
 	User     string            `json:"user,omitempty"` // who has it: see users
+	// ExternalIDs are what its hypervisor would have given an interface of Open vSwitch.
+	ExternalIDs map[string]string `json:"external_ids,omitempty"`
 }
 
 // A VLAN is one that a port is in, as bridge-vlan(8) shows it.

@@ -190,6 +190,13 @@ func verify(ctx context.Context, m *Migration) error {
 		return err
 	}
 	list := m.Layout.lacks(snap)
+	left, err := portsOf(m.Layout.Parked)
+	if err != nil {
+		return err
+	}
+	for _, name := range left { // it would be without the others
+		list = append(list, fmt.Sprintf("port %s has joined the Linux bridge meanwhile: try again", name))
+	}
 	link, err := linkNamed(m.Layout.New)
 	if err != nil {
 		return err
@@ -204,6 +211,25 @@ func verify(ctx context.Context, m *Migration) error {
 		return err
 	}
 	return differ(append(list, m.State.Host.Differences(have)...))
+}
+
+// portsOf are the ports of a Linux bridge.
+func portsOf(bridge string) ([]string, error) {
+	master, err := linkNamed(bridge)
+	if err != nil {
+		return nil, err
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("reading network devices: %w", err)
+	}
+	var names []string
+	for _, link := range links {
+		if link.Attrs().MasterIndex == master.Attrs().Index {
+			names = append(names, link.Attrs().Name)
+		}
+	}
+	return names, nil
 }
 
 // lacks says which ports Open vSwitch did not take.
