@@ -49,6 +49,7 @@ ip -6 rule add not iif br0 lookup 200 priority 1002
 ip neighbour add 10.9.255.254 lladdr 02:00:00:00:00:fe dev br0 nud permanent
 ip -6 neighbour add fe80::1 lladdr 02:00:00:00:00:fe dev br0 nud permanent
 ip neighbour add proxy 10.9.255.77 dev br0
+bridge fdb add 02:00:00:00:00:99 dev vif-b master static
 `
 	s.host("sh", "-e", "-c", script)
 	s.await("the kernel's own addresses", func() bool { return !strings.Contains(s.host("ip", "address", "show", "dev", "br0"), "tentative") })

@@ -153,7 +153,13 @@ func (s *bridgeSite) linuxBridge() string {
 	// Timers run, and the kernel numbers ports anew.
 	timers := regexp.MustCompile(`\S*_timer +\S+|port_(id|no) \S+|designated_port \S+|ifindex \d+|@\S+`)
 	text := timers.ReplaceAllString(s.host("ip", "-details", "link", "show", "dev", "br0")+s.host("ip", "-details", "link", "show", "master", "br0"), "")
-	return s.onDevice("br0") + volatile.ReplaceAllString(text, "")
+	text = volatile.ReplaceAllString(text, "")
+	for entry := range strings.Lines(s.host("bridge", "fdb", "show", "br", "br0")) {
+		if strings.Contains(entry, "static") { // somebody has given it
+			text += entry
+		}
+	}
+	return s.onDevice("br0") + text
 }
 
 // wantSameText says where two texts differ.
