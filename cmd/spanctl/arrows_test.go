@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 		"github.com/digitalocean/go-libvirt",
 	},
 	"spanctl/ovs/vswitchd": {},
+	"spanctl/ovs/migrate/persist": {"github.com/goccy/go-yaml", "github.com/rogpeppe/go-internal/diff"},
 	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
 	"spanctl/ovs/ovstest": {
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
