@@ -28,9 +28,9 @@ var arrows = map[string][]string{
 		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
 		"github.com/digitalocean/go-libvirt",
 	},
-	"spanctl/ovs/vswitchd": {},
+	"spanctl/ovs/vswitchd":        {},
 	"spanctl/ovs/migrate/persist": {"github.com/goccy/go-yaml", "github.com/rogpeppe/go-internal/diff"},
-	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
+	"spanctl/ovs/openflow":        {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
 	"spanctl/ovs/ovstest": {
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
 	},
