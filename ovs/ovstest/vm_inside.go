@@ -37,6 +37,11 @@ func inside() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
+	return obey("")
+}
+
+// obey does what the test asks for, and tells it of the boot first, if there is one to tell of. It returns when it cannot.
+func obey(boot string) error {
 	// The first port of the only virtio-serial device, which the kernel finds a little later.
 	var line *os.File
 	err := until(context.Background(), "the line to the test", func() (ok bool, err error) {
@@ -50,6 +55,9 @@ func inside() error {
 		return err
 	}
 	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}}
+	if boot != "" {
+		v.write(vmMessage{Boot: boot})
+	}
 	for decoder := json.NewDecoder(patient{line}); ; {
 		var r vmRequest
 		if err := decoder.Decode(&r); err != nil {

@@ -32,6 +32,7 @@ type (
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Error    string `json:"error,omitempty"`
 		Number   int    `json:"number,omitempty"`
+		Boot     string `json:"boot,omitempty"` // a whole system has come up: which time it is (random(4), boot_id)
 	}
 )
 
@@ -47,11 +48,13 @@ type vmLine struct {
 	replies  map[int]chan vmMessage
 	captures map[int]*vmCapture
 	ended    chan struct{} // closed when nothing more comes
+
+	boots chan string // that the machine tells of, the last few
 }
 
 func newVMLine(name string, in io.WriteCloser, out io.ReadCloser) *vmLine {
 	l := &vmLine{
-		name: name, in: in, ended: make(chan struct{}),
+		name: name, in: in, ended: make(chan struct{}), boots: make(chan string, 4),
 		replies: map[int]chan vmMessage{}, captures: map[int]*vmCapture{},
 	}
 	go l.read(out)
@@ -72,7 +75,12 @@ func (l *vmLine) read(out io.ReadCloser) {
 			l.mu.Unlock()
 			return
 		}
-		if m.Frame != nil {
+		if m.Boot != "" {
+			select {
+			case l.boots <- m.Boot:
+			default: // nobody waits for it
+			}
+		} else if m.Frame != nil {
 			if c := l.captures[m.ID]; c != nil { // it may be closed
 				c.put(m)
 			}
