@@ -96,7 +96,7 @@ func (v *VM) boot(ctx context.Context) error {
 		return fmt.Errorf("adding its port: %w", err)
 	}
 	// Its virtio device does no offloads: every frame is as it is on a wire.
-	err = v.launch(v.lab.host, v.lab.logf, tap, "-name", prefix+":"+v.lab.name+":"+v.cfg.Name, "-no-reboot", "-m", "192",
+	err = v.launch(v.lab.host, v.lab.logf, tap, "-name", prefix+":"+v.lab.name+":"+v.cfg.Name, "-m", "192",
 		"-kernel", kernel, "-initrd", file, "-append", "console=ttyS0 quiet panic=-1 ipv6.disable=1",
 		"-netdev", "tap,id=net,fd=3,vhost=off", "-device", "virtio-net-pci,netdev=net,romfile=,mac="+v.cfg.MAC.String()+
 			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")

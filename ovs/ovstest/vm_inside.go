@@ -37,11 +37,11 @@ func inside() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	return obey("")
+	return obey(false)
 }
 
-// obey does what the test asks for, and tells it of the boot first, if there is one to tell of. It returns when it cannot.
-func obey(boot string) error {
+// obey does what the test asks for, and may tell it first that a whole system has come up. It returns when it cannot.
+func obey(system bool) error {
 	// The first port of the only virtio-serial device, which the kernel finds a little later.
 	var line *os.File
 	err := until(context.Background(), "the line to the test", func() (ok bool, err error) {
@@ -55,8 +55,8 @@ func obey(boot string) error {
 		return err
 	}
 	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}}
-	if boot != "" {
-		v.write(vmMessage{Boot: boot})
+	if system {
+		v.write(vmMessage{Booted: true})
 	}
 	for decoder := json.NewDecoder(patient{line}); ; {
 		var r vmRequest

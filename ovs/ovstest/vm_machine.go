@@ -38,7 +38,7 @@ func (m *machine) launch(inside *namespace, logf func(string, ...any), file *os.
 	}
 	defer said.Close()
 	cmd := exec.Command("qemu-system-x86_64", append([]string{
-		"-no-user-config", "-nodefaults", "-display", "none",
+		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-serial", "file:" + m.base + ".console",
 		"-chardev", "stdio,id=line,signal=off", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=line",
 	}, args...)...)

@@ -42,7 +42,7 @@ func (p Program) Run(ctx context.Context, out io.Writer) (err error) {
 	}
 	m := &machine{name: p.Name, base: filepath.Join(dir, "vm")}
 	quiet := func(string, ...any) {}
-	err = m.launch(nil, quiet, nil, "-name", prefix+":"+p.Name, "-no-reboot", "-m", strconv.Itoa(p.Memory), "-smp", strconv.Itoa(p.CPUs),
+	err = m.launch(nil, quiet, nil, "-name", prefix+":"+p.Name, "-m", strconv.Itoa(p.Memory), "-smp", strconv.Itoa(p.CPUs),
 		"-kernel", kernel, "-initrd", file, "-append", "console=ttyS0 quiet panic=-1")
 	if err != nil {
 		return err

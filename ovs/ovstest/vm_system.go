@@ -21,7 +21,7 @@ var ErrNoSystem = errors.New("no QEMU, no mke2fs, or no Debian to boot: run make
 const SystemNIC = "enp0s16"
 
 // bootTime is how long a system may take to boot, or to reboot, if ctx has no deadline: a slow machine emulates it.
-const bootTime = 5 * time.Minute
+const bootTime = 10 * time.Minute
 
 // SystemConfig says what system to add. Only the name is needed.
 type SystemConfig struct {
@@ -35,6 +35,7 @@ type SystemConfig struct {
 // of a bridge. It needs what .ci/system makes (SystemVariable).
 type System struct {
 	lab *Lab
+	nic GuestConfig
 	machine
 }
 
@@ -48,12 +49,12 @@ func (l *Lab) AddSystem(ctx context.Context, cfg SystemConfig) (*System, error) 
 	if err != nil {
 		return nil, err
 	}
-	s := &System{lab: l, machine: machine{name: cfg.Name, base: l.path("system-" + cfg.Name)}}
+	s := &System{lab: l, nic: nic, machine: machine{name: cfg.Name, base: l.path("system-" + cfg.Name)}}
 	if err = s.makeDisk(ctx, cfg.Files); err == nil {
-		err = s.boot(ctx, nic)
+		err = s.boot(ctx)
 	}
 	if err == nil {
-		err = s.booted(ctx)
+		err = l.keep(s)
 	}
 	if err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
@@ -68,6 +69,13 @@ Description=Test's hand
 ExecStart=/usr/local/sbin/vminit
 [Install]
 WantedBy=multi-user.target
+`
+
+// patience is what systemd must have on a slow machine: 90 s are not always enough there.
+const patience = `[Manager]
+DefaultTimeoutStartSec=10min
+DefaultTimeoutStopSec=10min
+DefaultDeviceTimeoutSec=10min
 `
 
 // makeDisk makes the system's disk from the folder, the agent and the test's own files.
@@ -96,6 +104,7 @@ func (s *System) makeDisk(ctx context.Context, files func(string) error) error {
 		os.WriteFile(filepath.Join(root, unit), []byte(agent), 0o644),
 		os.Symlink("/"+unit, filepath.Join(root, "etc/systemd/system/multi-user.target.wants", filepath.Base(unit))),
 		os.WriteFile(filepath.Join(root, "etc/hostname"), []byte(s.name+"\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "etc/systemd/system.conf"), []byte(patience), 0o644),
 	)
 	if err == nil && files != nil {
 		err = files(root)
@@ -109,37 +118,16 @@ func (s *System) makeDisk(ctx context.Context, files func(string) error) error {
 
 func (s *System) disk() string { return s.base + ".disk" }
 
-func (s *System) boot(ctx context.Context, nic GuestConfig) error {
-	// QEMU alone keeps the device: it is gone with it, however that ends.
-	tap, err := s.lab.openTap(nic)
-	if err != nil {
-		return err
-	}
-	defer tap.Close()
-	if _, err := s.lab.VSCtl(ctx, nic.portRow()...); err != nil {
-		return fmt.Errorf("adding its port: %w", err)
-	}
-	from := os.Getenv(SystemVariable)
-	err = s.launch(s.lab.host, s.lab.logf, tap, "-name", prefix+":"+s.lab.name+":"+s.name, "-m", "512",
-		"-kernel", filepath.Join(from, "vmlinuz"), "-initrd", filepath.Join(from, "initrd"),
-		"-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1",
-		// Whoever loses the disk with the host does not need it.
-		"-drive", "file="+s.disk()+",format=raw,if=virtio,cache=unsafe",
-		"-netdev", "tap,id=net,fd=3,vhost=off", "-device", "virtio-net-pci,netdev=net,romfile=,addr=0x10,mac="+nic.MAC.String()+
-			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")
-	if err != nil {
-		return err
-	}
-	return s.lab.keep(s)
-}
-
-// booted returns when the system has told of its next boot, and has started what it starts at boot.
-func (s *System) booted(ctx context.Context) error {
+// boot starts the machine, and returns when the system has started what it starts at boot.
+func (s *System) boot(ctx context.Context) error {
 	ctx, cancel := bootDeadline(ctx)
 	defer cancel()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
 	_, line := s.current()
 	select {
-	case <-line.boots:
+	case <-line.boot:
 	case <-line.ended:
 		return fmt.Errorf("booting: %w", ErrClosed)
 	case <-ctx.Done():
@@ -150,6 +138,29 @@ func (s *System) booted(ctx context.Context) error {
 	return err
 }
 
+func (s *System) start(ctx context.Context) error {
+	if _, err := s.lab.VSCtl(ctx, "--if-exists", "del-port", s.nic.Port); err != nil {
+		return fmt.Errorf("deleting its port of before: %w", err)
+	}
+	// QEMU alone keeps the device: it is gone with it, however that ends.
+	tap, err := s.lab.openTap(s.nic)
+	if err != nil {
+		return err
+	}
+	defer tap.Close()
+	if _, err := s.lab.VSCtl(ctx, s.nic.portRow()...); err != nil {
+		return fmt.Errorf("adding its port: %w", err)
+	}
+	from := os.Getenv(SystemVariable)
+	return s.launch(s.lab.host, s.lab.logf, tap, "-name", prefix+":"+s.lab.name+":"+s.name, "-m", "512",
+		"-kernel", filepath.Join(from, "vmlinuz"), "-initrd", filepath.Join(from, "initrd"),
+		"-append", "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off",
+		// Whoever loses the disk with the host does not need it.
+		"-drive", "file="+s.disk()+",format=raw,if=virtio,cache=unsafe",
+		"-netdev", "tap,id=net,fd=3,vhost=off", "-device", "virtio-net-pci,netdev=net,romfile=,addr=0x10,mac="+s.nic.MAC.String()+
+			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")
+}
+
 func bootDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
 		return context.WithCancel(ctx)
@@ -157,12 +168,23 @@ func bootDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, bootTime)
 }
 
-// Reboot has the system reboot itself, as an operator does, and returns when it is there again as after AddSystem.
+// Reboot has the system reboot itself, as an operator does, and returns when it is there again as after AddSystem. QEMU
+// ends when the system would start anew, and is started again with its disk.
 func (s *System) Reboot(ctx context.Context) error {
 	ctx, cancel := bootDeadline(ctx)
 	defer cancel()
-	go s.run(ctx, "systemctl", "reboot") // who is asked may be gone before he replies
-	if err := s.booted(ctx); err != nil {
+	p, line := s.current()
+	_, _ = s.run(ctx, "systemctl", "reboot") // the line may end before the reply; that the machine ends is what counts
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return s.explain(fmt.Errorf("shutting down: %w", context.Cause(ctx)))
+	}
+	err := line.close()
+	if err == nil {
+		err = s.boot(ctx)
+	}
+	if err != nil {
 		return s.explain(err)
 	}
 	return nil

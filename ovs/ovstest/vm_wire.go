@@ -32,7 +32,7 @@ type (
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Error    string `json:"error,omitempty"`
 		Number   int    `json:"number,omitempty"`
-		Boot     string `json:"boot,omitempty"` // a whole system has come up: which time it is (random(4), boot_id)
+		Booted   bool   `json:"booted,omitempty"` // it is no reply: a whole system has come up, told once
 	}
 )
 
@@ -49,12 +49,12 @@ type vmLine struct {
 	captures map[int]*vmCapture
 	ended    chan struct{} // closed when nothing more comes
 
-	boots chan string // that the machine tells of, the last few
+	boot chan struct{} // has one when a whole system has come up
 }
 
 func newVMLine(name string, in io.WriteCloser, out io.ReadCloser) *vmLine {
 	l := &vmLine{
-		name: name, in: in, ended: make(chan struct{}), boots: make(chan string, 4),
+		name: name, in: in, ended: make(chan struct{}), boot: make(chan struct{}, 1),
 		replies: map[int]chan vmMessage{}, captures: map[int]*vmCapture{},
 	}
 	go l.read(out)
@@ -75,11 +75,8 @@ func (l *vmLine) read(out io.ReadCloser) {
 			l.mu.Unlock()
 			return
 		}
-		if m.Boot != "" {
-			select {
-			case l.boots <- m.Boot:
-			default: // nobody waits for it
-			}
+		if m.Booted {
+			l.boot <- struct{}{}
 		} else if m.Frame != nil {
 			if c := l.captures[m.ID]; c != nil { // it may be closed
 				c.put(m)
