@@ -92,6 +92,7 @@ func wantWritten(t *testing.T, root string, layout persist.Layout, changes persi
 	delete(after, "var/lib")
 	delete(after, "var/lib/spanctl")
 	delete(after, "var/lib/spanctl/bridge")
+	delete(after, "var/lib/spanctl/bridge/"+layout.Bridge)
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("restored: -want +got\n%s", diff)
 	}

@@ -11,8 +11,9 @@ import (
 	"syscall"
 )
 
-// BackupOf is where the backup of a bridge's configuration is as a rule, seen from the root directory.
-func BackupOf(bridge string) string { return "/var/lib/spanctl/bridge/" + bridge }
+// BackupOf is where the backup of a bridge's configuration is as a rule, seen from the root directory: beside the journal of
+// its migration.
+func BackupOf(bridge string) string { return "/var/lib/spanctl/bridge/" + bridge + "/configuration" }
 
 // Write makes the files what they are to be, below the root directory, all or none. What they are now it keeps in a new
 // directory of that name first, as Restore wants it; the directory is below root too.
