@@ -76,8 +76,7 @@ func (b *backup) has(f File) bool {
 
 // keep makes the backup, whole or not at all, and the directories that new files need.
 func (c Changes) keep(root, dir string) (*backup, error) {
-	where := filepath.Join(root, dir)
-	b := &backup{FormatVersion: 1, dir: where}
+	b := &backup{FormatVersion: 1, dir: dir}
 	for _, f := range c.Files {
 		e, err := look(root, f)
 		if err != nil {
@@ -86,19 +85,19 @@ func (c Changes) keep(root, dir string) (*backup, error) {
 		b.Files = append(b.Files, e)
 		b.Made = append(b.Made, missing(root, f.Path)...)
 	}
-	if err := os.MkdirAll(filepath.Dir(where), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("making the backup: %w", err)
 	}
-	part := where + ".part" // of before a crash: it is of no use
-	if err := errors.Join(os.RemoveAll(part), os.RemoveAll(where)); err != nil {
+	part := dir + ".part" // of before a crash: it is of no use
+	if err := errors.Join(os.RemoveAll(part), os.RemoveAll(dir)); err != nil {
 		return nil, fmt.Errorf("making the backup: %w", err)
 	}
 	err := b.write(part, c.Files)
 	if err == nil {
-		err = os.Rename(part, where)
+		err = os.Rename(part, dir)
 	}
 	if err == nil {
-		err = syncDirectory(filepath.Dir(where))
+		err = syncDirectory(filepath.Dir(dir))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making the backup: %w", errors.Join(err, os.RemoveAll(part)))

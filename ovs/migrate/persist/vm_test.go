@@ -45,7 +45,7 @@ func insideSystem(do string) error {
 	if err := json.Unmarshal([]byte(os.Getenv(layoutVariable)), &layout); err != nil {
 		return err
 	}
-	backup := persist.BackupOf(layout.Bridge)
+	const backup = "/var/lib/spanctl/bridge/br0/configuration"
 	if do == "restore" {
 		return persist.Restore("/", backup)
 	}

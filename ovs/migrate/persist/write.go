@@ -11,12 +11,8 @@ import (
 	"syscall"
 )
 
-// BackupOf is where the backup of a bridge's configuration is as a rule, seen from the root directory: beside the journal of
-// its migration.
-func BackupOf(bridge string) string { return "/var/lib/spanctl/bridge/" + bridge + "/configuration" }
-
 // Write makes the files what they are to be, below the root directory, all or none. What they are now it keeps in a new
-// directory of that name first, as Restore wants it; the directory is below root too.
+// directory first, as Restore wants it: backup, which is no path below root.
 //
 // To do it again does nothing. After a crash it goes on where it was, for the same changes or for those that Plan says
 // then. It is ErrChanged if a file is not as it was planned from, and ErrOtherBackup if the directory is there from other
@@ -25,7 +21,7 @@ func (c Changes) Write(root, backup string) error {
 	if len(c.Files) == 0 {
 		return nil
 	}
-	kept, err := readBackup(filepath.Join(root, backup))
+	kept, err := readBackup(backup)
 	switch {
 	case errors.Is(err, ErrNoBackup):
 		if kept, err = c.keep(root, backup); err != nil {
@@ -82,8 +78,8 @@ func step(root string, f File, kept *backup) error {
 // Restore undoes Write: it makes the files what they were before it, byte for byte, and removes what Write has made,
 // the backup last. It is ErrNoBackup if there is none, and ErrChanged, with nothing changed, if somebody has written a file
 // since; his is the newer will.
-func Restore(root, dir string) error {
-	kept, err := readBackup(filepath.Join(root, dir))
+func Restore(root, backup string) error {
+	kept, err := readBackup(backup)
 	if err != nil {
 		return err
 	}
@@ -94,7 +90,7 @@ func Restore(root, dir string) error {
 			return err
 		}
 		if sum := digest(now); sum != e.Before && sum != e.After {
-			return fmt.Errorf("%s: %w since its backup in %s", e.Path, ErrChanged, dir)
+			return fmt.Errorf("%s: %w since its backup in %s", e.Path, ErrChanged, backup)
 		}
 	}
 	for _, e := range kept.Files {

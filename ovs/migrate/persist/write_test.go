@@ -13,16 +13,14 @@ import (
 	"spanctl/ovs/migrate/persist"
 )
 
-const kept = "/var/backup"
-
-// changes are of three files below a new root: one is changed, one goes, one comes.
-func changes(t *testing.T) (root string, c persist.Changes) {
+// changes are of three files below a new root, with a place for the backup: one is changed, one goes, one comes.
+func changes(t *testing.T) (root, kept string, c persist.Changes) {
 	t.Helper()
-	root = t.TempDir()
+	root, kept = t.TempDir(), filepath.Join(t.TempDir(), "kept")
 	write(t, root, "etc/a", "a\n")
 	check(t, os.Chmod(filepath.Join(root, "etc/a"), 0o640))
 	write(t, root, "etc/b", "b\n")
-	return root, persist.Changes{Files: []persist.File{
+	return root, kept, persist.Changes{Files: []persist.File{
 		{Path: "/etc/a", Before: []byte("a\n"), After: []byte("A\n")},
 		{Path: "/etc/b", Before: []byte("b\n")},
 		{Path: "/etc/d/c", After: []byte("C\n")},
@@ -40,7 +38,7 @@ func want(t *testing.T, root string, files map[string]string) {
 }
 
 func TestWriteKeepsModes(t *testing.T) {
-	root, c := changes(t)
+	root, kept, c := changes(t)
 	check(t, c.Write(root, kept))
 	want(t, root, map[string]string{"etc/a": "A\n", "etc/b": "", "etc/d/c": "C\n"})
 	info, err := os.Stat(filepath.Join(root, "etc/a"))
@@ -53,7 +51,7 @@ func TestWriteKeepsModes(t *testing.T) {
 // Files that are not as they were planned from: nothing is written, and no backup is left.
 func TestWriteOfStaleChanges(t *testing.T) {
 	for _, name := range []string{"etc/a", "etc/b", "etc/d/c"} {
-		root, c := changes(t)
+		root, kept, c := changes(t)
 		write(t, root, name, "somebody's\n")
 		before := tree(t, root)
 		if err := c.Write(root, kept); !errors.Is(err, persist.ErrChanged) {
@@ -67,7 +65,7 @@ func TestWriteOfStaleChanges(t *testing.T) {
 
 // Somebody has written since: his will is not undone.
 func TestRestoreOfChanged(t *testing.T) {
-	root, c := changes(t)
+	root, kept, c := changes(t)
 	check(t, c.Write(root, kept))
 	write(t, root, "etc/a", "somebody's\n")
 	before := tree(t, root)
@@ -81,7 +79,7 @@ func TestRestoreOfChanged(t *testing.T) {
 
 // A write that cannot be done undoes those before it. A directory in the place of the part file is in the way.
 func TestWriteThatFailsIsUndone(t *testing.T) {
-	root, c := changes(t)
+	root, kept, c := changes(t)
 	check(t, os.MkdirAll(filepath.Join(root, "etc/d/.c.spanctl/x"), 0o755))
 	if err := c.Write(root, kept); err == nil {
 		t.Error("written")
@@ -95,7 +93,7 @@ func TestWriteThatFailsIsUndone(t *testing.T) {
 // Killed at any moment, it goes on, or is undone. What a moment leaves is made here: some files written, parts of others.
 func TestWriteGoesOnAfterACrash(t *testing.T) {
 	for n := range 4 {
-		root, c := changes(t)
+		root, kept, c := changes(t)
 		before := tree(t, root)
 		check(t, c.Write(root, kept))
 		for _, f := range c.Files[n:] { // not yet
@@ -126,7 +124,7 @@ func TestWriteGoesOnAfterACrash(t *testing.T) {
 }
 
 func TestWriteOfOtherChanges(t *testing.T) {
-	root, c := changes(t)
+	root, kept, c := changes(t)
 	check(t, c.Write(root, kept))
 	other := persist.Changes{Files: []persist.File{{Path: "/etc/a", Before: []byte("A\n"), After: []byte("B\n")}}}
 	if err := other.Write(root, kept); !errors.Is(err, persist.ErrOtherBackup) {
@@ -136,11 +134,11 @@ func TestWriteOfOtherChanges(t *testing.T) {
 }
 
 func TestWriteLeavesNothingElse(t *testing.T) {
-	root, c := changes(t)
+	root, kept, c := changes(t)
 	check(t, c.Write(root, kept))
 	names := slices.Sorted(maps.Keys(tree(t, root)))
 	if diff := cmp.Diff([]string{
-		".", "etc", "etc/a", "etc/d", "etc/d/c", "var", "var/backup", "var/backup/0", "var/backup/1", "var/backup/backup.json",
+		".", "etc", "etc/a", "etc/d", "etc/d/c",
 	}, names); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
