@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 	},
 	"spanctl/ovs/ovstest/vminit": {"spanctl/ovs/ovstest"},
 	"spanctl/cmd/spanctl": {
-		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/migrate", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
+		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/migrate", "spanctl/ovs/migrate/persist", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
 		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal", "github.com/fsnotify/fsnotify",
 	},
 }

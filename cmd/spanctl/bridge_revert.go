@@ -18,7 +18,8 @@ func bridgeRevertCommand(a *app) *cobra.Command {
 		Short: "Put a Linux bridge back",
 		Long: `Put a Linux bridge back in the place of the bridge of Open vSwitch that replaced
 it, confirmed or not: as it was captured, with the addresses and routes that the
-host has by now. Guests that have joined since join it too. The bridge of Open
+host has by now. Guests that have joined since join it too. So are the host's
+configuration files, which were changed: as they were, byte for byte. The bridge of Open
 vSwitch goes, with mirrors that are on it: end sessions before (spanctl delete).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,6 +62,9 @@ func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn
 	defer lock.Release()
 	journal, err := folder.Read()
 	if err != nil || journal.Phase == migrate.Reverted {
+		return err
+	}
+	if err := a.undoLasting(journal); err != nil {
 		return err
 	}
 	// One that was confirmed has none any more; this may be killed too.

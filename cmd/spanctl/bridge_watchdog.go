@@ -34,7 +34,7 @@ func bridgeWatchdogCommand(a *app) *cobra.Command {
 					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return m.Restore(ctx, reason) })
 				},
 				Commit: func(ctx context.Context, f *migrate.Folder, j *migrate.Journal) error {
-					return a.resume(ctx, f, j, func(_ context.Context, m *migrate.Migration) error { return m.Commit(persist) })
+					return a.resume(ctx, f, j, func(_ context.Context, m *migrate.Migration) error { return m.Commit(a.makeLast) })
 				},
 			}
 			return w.Watch(cmd.Context(), folder)

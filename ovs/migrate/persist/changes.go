@@ -37,6 +37,14 @@ type File struct {
 	After  []byte // nil: it goes
 }
 
+// Paths are those of the files.
+func (c Changes) Paths() (paths []string) {
+	for _, f := range c.Files {
+		paths = append(paths, f.Path)
+	}
+	return paths
+}
+
 // Diff shows the files in the unified format.
 func (c Changes) Diff() string {
 	var b strings.Builder
