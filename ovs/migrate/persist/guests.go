@@ -9,10 +9,10 @@ import (
 // Guest is an interface of a guest at the bridge, as its hypervisor has it.
 type Guest struct {
 	Hypervisor Hypervisor
-	Name       string // of the guest, as its hypervisor's tool takes it; of Proxmox, the VM's number
+	Name       string // of the guest, as its hypervisor's tool takes it; of Proxmox, its number
 	MAC        string // of the interface; empty: not known
-	NIC        string // which one: Proxmox's net0; empty: not known
-	Port       Port   // the guest's port at the bridge: its name as it is now, its VLAN
+	NIC        string // of Proxmox, which one: net0
+	Port       Port   // the guest's port at the bridge, zero if it is not known: its name as it is now, its VLANs
 }
 
 // Hypervisor is a hypervisor whose configuration of guests names the bridge.
@@ -34,7 +34,9 @@ func (l Layout) GuestNotes(guests []Guest) (notes []string) {
 		case Xen:
 			notes = append(notes, l.xen(g))
 		case Proxmox:
-			notes = append(notes, l.proxmox(g))
+			if note := l.proxmox(g); note != "" {
+				notes = append(notes, note)
+			}
 		}
 	}
 	return notes
@@ -85,15 +87,10 @@ func (l Layout) xen(g Guest) string {
 		"  or for all domains in /etc/xen/xl.conf: vif.default.script=\"vif-openvswitch\"", g.Name, mac, bridge)
 }
 
+// Proxmox's scripts look at the bridge to see what it is. Of a bridge that keeps its name nothing is said.
 func (l Layout) proxmox(g Guest) string {
-	nic := g.NIC
-	if nic == "" {
-		nic = "netN"
-	}
 	if l.name() == l.Bridge {
-		return fmt.Sprintf("Proxmox VM %s: nothing to change, its %s says bridge=%s as before (and tag=, trunks=)",
-			g.Name, nic, l.Bridge)
+		return ""
 	}
-	return fmt.Sprintf("Proxmox VM %s: qm config %[1]s shows its %s; set it again with bridge=%s in the place of bridge=%s"+
-		" (qm set %[1]s --%[2]s …)", g.Name, nic, l.name(), l.Bridge)
+	return fmt.Sprintf("Proxmox guest %s: its %s is on %s: set it again with bridge=%s (qm set, pct set)", g.Name, g.NIC, l.Bridge, l.name())
 }

@@ -41,8 +41,7 @@ func TestGuestNotes(t *testing.T) {
 		`Xen domain audit: in its file of xl,
   vif = [ 'mac=00:16:3e:00:00:01,script=vif-openvswitch,bridge=br0.5:6:7' ]
   or for all domains in /etc/xen/xl.conf: vif.default.script="vif-openvswitch"`,
-		`Proxmox VM 100: nothing to change, its net0 says bridge=br0 as before (and tag=, trunks=)`,
-		`Proxmox VM 101: qm config 101 shows its net1; set it again with bridge=ovsbr0 in the place of bridge=br0 (qm set 101 --net1 …)`,
+		`Proxmox guest 101: its net1 is on br0: set it again with bridge=ovsbr0 (qm set, pct set)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)

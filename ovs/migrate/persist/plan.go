@@ -45,6 +45,11 @@ func Plan(root string, l Layout) (Changes, error) {
 	if err != nil {
 		return Changes{}, err
 	}
+	guests, err := Guests(root, l)
+	if err != nil {
+		return Changes{}, err
+	}
+	c.Notes = append(c.Notes, l.GuestNotes(guests)...)
 	slices.SortFunc(c.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	return c, nil
 }

@@ -1,12 +1,11 @@
 //go:build vm
 
-package persist_test
+package main
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,50 +16,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"spanctl/ovs/migrate/persist"
 	"spanctl/ovs/ovstest"
 )
 
-// TestVM… are those that make test-reboot builds, by the tag vm: they boot a whole Debian three times each, without KVM.
-
-// inside is set where this binary runs in a system: it says what to do there, to the layout in layoutVariable.
-const (
-	inside         = "PERSIST_INSIDE"
-	layoutVariable = "PERSIST_LAYOUT"
-)
-
-func TestMain(m *testing.M) {
-	if do := os.Getenv(inside); do != "" {
-		if err := insideSystem(do); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func insideSystem(do string) error {
-	var layout persist.Layout
-	if err := json.Unmarshal([]byte(os.Getenv(layoutVariable)), &layout); err != nil {
-		return err
-	}
-	const backup = "/var/lib/spanctl/bridge/br0/configuration"
-	if do == "restore" {
-		return persist.Restore("/", backup)
-	}
-	changes, err := persist.Plan("/", layout)
-	if err != nil {
-		return err
-	}
-	fmt.Print(show(changes, nil))
-	return changes.Write("/", backup)
-}
-
-// bridged is the layout of the tests' hosts: the uplink, and a port that the host makes itself, in a VLAN.
-var bridged = persist.Layout{
-	Bridge: "br0", MAC: "52:54:00:09:00:c8", Ports: []persist.Port{{Name: ovstest.SystemNIC}, {Name: "lan1", Tag: 7}},
-}
+// TestVMReboots… are those that make test-reboot builds, by the tag vm: they boot a whole Debian three times each, without
+// KVM.
 
 // An installation is how a host is configured.
 type installation struct {
@@ -80,7 +40,7 @@ iface lo inet loopback
 
 auto lan1
 iface lan1 inet manual
-	pre-up ip link add lan1 type dummy || true
+	pre-up ip link add lan1 address 52:54:00:09:00:c9 type dummy || true
 
 # the guests' bridge
 auto br0
@@ -101,7 +61,7 @@ iface br0 inet6 static
 	}
 	byNetworkd = installation{
 		files: map[string]string{
-			"etc/systemd/network/10-lan1.netdev": "[NetDev]\nName=lan1\nKind=dummy\n",
+			"etc/systemd/network/10-lan1.netdev": "[NetDev]\nName=lan1\nKind=dummy\nMACAddress=52:54:00:09:00:c9\n",
 			"etc/systemd/network/20-br0.netdev":  "[NetDev]\nName=br0\nKind=bridge\nMACAddress=52:54:00:09:00:c8\n",
 			"etc/systemd/network/20-br0.network": `[Match]
 Name=br0
@@ -130,64 +90,61 @@ func TestVMRebootsNetworkd(t *testing.T) { reboots(t, byNetworkd) }
 // reboots boots a host with a Linux bridge, moves that to Open vSwitch and reboots, moves it back and reboots: each time
 // the host must have the network that it had.
 func reboots(t *testing.T, how installation) {
-	ctx := t.Context()
-	lab, err := ovstest.Start(ctx, ovstest.Config{Name: t.Name()})
-	check(t, err)
-	t.Cleanup(func() { check(t, lab.Close()) })
-	_, err = lab.AddGuest(ctx, ovstest.GuestConfig{Name: "peer", IP: netip.MustParsePrefix("10.9.0.1/24")})
-	check(t, err)
-	system, err := lab.AddSystem(ctx, ovstest.SystemConfig{Name: "host", Files: how.install})
-	check(t, err)
-	h := &rebooted{T: t, ctx: ctx, host: system}
+	lab, err := ovstest.Start(t.Context(), ovstest.Config{Name: t.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := &rebooted{T: t, ctx: t.Context()}
+	_, err = lab.AddGuest(h.ctx, ovstest.GuestConfig{Name: "peer", IP: netip.MustParsePrefix("10.9.0.1/24")})
+	h.check(err)
+	h.host, err = lab.AddSystem(h.ctx, ovstest.SystemConfig{Name: "host", Files: how.install})
+	h.check(err)
 
 	h.wantBridge("bridge")
 	before := h.network()
 	t.Logf("by the Linux bridge: %s", before)
-	if !strings.Contains(before, "198.51.100.0/24") || !strings.Contains(before, "fd00:9::c8") || !strings.Contains(before, bridged.MAC) {
-		t.Fatal("it is not as it was configured")
+	for _, part := range []string{"198.51.100.0/24", "fd00:9::c8", "52:54:00:09:00:c8"} {
+		if !strings.Contains(before, part) {
+			t.Fatalf("%s is not there", part)
+		}
 	}
 
-	t.Log(h.do("write"))
-	h.shell(`set -e
-ip link del br0
-ovs-vsctl add-br br0 -- set Bridge br0 other_config:hwaddr='"52:54:00:09:00:c8"' -- add-port br0 enp0s16 -- add-port br0 lan1 tag=7 \
-	-- --id=@m create Mirror name=kept select_all=true -- set Bridge br0 mirrors=@m`)
-	check(t, h.host.Reboot(ctx))
-	h.wantBridge("openvswitch")
-	h.wantNetwork(before)
-	h.wantRows()
+	t.Log(h.spanctl("plan"))
+	t.Log(h.spanctl("migrate", "--check-gateway", "--confirm", "10m"))
+	h.shell("ovs-vsctl set Port lan1 tag=7 -- --id=@m create Mirror name=kept select_all=true -- set Bridge br0 mirrors=@m")
+	h.wantOurs(before)
+	h.check(h.host.Reboot(h.ctx))
+	h.wantOurs(before)
 	h.shell(how.again)
-	h.wantBridge("openvswitch")
-	h.wantNetwork(before)
-	h.wantRows()
+	h.wantOurs(before)
 
-	h.do("restore")
-	h.shell("ovs-vsctl del-br br0")
-	check(t, h.host.Reboot(ctx))
+	t.Log(h.spanctl("revert"))
+	h.wantBridge("bridge")
+	h.wantNetwork(before)
+	h.check(h.host.Reboot(h.ctx))
 	h.wantBridge("bridge")
 	h.wantNetwork(before)
 }
 
-// install puts the files and this binary there.
+// wantOurs wants br0 to be Open vSwitch's, with the network of before and the rows of the test.
+func (h *rebooted) wantOurs(before string) {
+	h.Helper()
+	h.wantBridge("openvswitch")
+	h.wantNetwork(before)
+	h.wantRows()
+}
+
+// install puts spanctl and the files there.
 func (i installation) install(root string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	from, err := os.Open(self)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(filepath.Join(root, "usr/local/sbin/persist"), os.O_WRONLY|os.O_CREATE, 0o755)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(to, from); err != nil {
-		return err
-	}
-	if err := to.Close(); err != nil {
-		return err
+	build := exec.Command("go", "build", "-o", filepath.Join(root, "usr/local/sbin/spanctl"), "spanctl/cmd/spanctl")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building spanctl: %w: %s", err, out)
 	}
 	for name, text := range i.files {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
@@ -214,7 +171,7 @@ type rebooted struct {
 func (h *rebooted) run(args ...string) string {
 	h.Helper()
 	out, err := h.host.Run(h.ctx, args...)
-	check(h.T, err)
+	h.check(err)
 	return out
 }
 
@@ -223,12 +180,17 @@ func (h *rebooted) shell(script string) string {
 	return h.run("sh", "-c", script)
 }
 
-// do has this binary do that in the system.
-func (h *rebooted) do(what string) string {
+// spanctl runs "spanctl bridge ..." for br0. An emulated machine takes its time.
+func (h *rebooted) spanctl(verb string, flags ...string) string {
 	h.Helper()
-	layout, err := json.Marshal(bridged)
-	check(h.T, err)
-	return h.run("env", inside+"="+what, layoutVariable+"="+string(layout), "/usr/local/sbin/persist")
+	return h.run(append([]string{"spanctl", "bridge", verb, "br0", "--timeout", "5m"}, flags...)...)
+}
+
+func (h *rebooted) check(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
 }
 
 // wantBridge wants br0 to be of the kind, no other Linux bridge to be there, the peer to answer, and nothing to have failed.
@@ -243,7 +205,7 @@ func (h *rebooted) wantBridge(kind string) {
 			Kind string `json:"info_kind"`
 		} `json:"linkinfo"`
 	}
-	check(h.T, json.Unmarshal([]byte(h.run("ip", "-json", "-details", "link")), &links))
+	h.check(json.Unmarshal([]byte(h.run("ip", "-json", "-details", "link")), &links))
 	got := map[string]string{}
 	for _, l := range links {
 		if l.Name == "br0" || l.Info.Kind == "bridge" {
