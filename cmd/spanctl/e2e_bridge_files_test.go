@@ -41,13 +41,16 @@ func TestE2EBridgeChangesTheConfiguration(t *testing.T) {
 		"\tpre-up ip link set dev vif-a addrgenmode none || true\n\tpre-up ip link set dev vif-a up || true\n" +
 		"\tpre-up ip link set dev vif-b addrgenmode none || true\n\tpre-up ip link set dev vif-b up || true\n"
 	s.configure(file, linux)
-	if got := s.bridgeWant(exitRefused, "plan", "br0", "--datapath", datapath()); !strings.Contains(got, "nothing starts Open vSwitch at boot") {
+	got := s.bridgeWant(exitRefused, "plan", "br0", "--datapath", datapath())
+	if !strings.Contains(got, "nothing starts Open vSwitch at boot") {
 		t.Errorf("without a service plan says\n%s", got)
 	}
 	s.configure("lib/systemd/system/openvswitch-switch.service", "[Unit]\n")
 	const dropin = "etc/systemd/system/networking.service.d/spanctl-br0.conf"
-	got := s.bridgeWant(exitOK, "plan", "br0", "--datapath", datapath())
-	for _, part := range []string{"-\tbridge_ports vif-a vif-b\n", "+\tpre-up ip link set dev vif-b up || true\n", "+++ /" + dropin, "At the next boot:\n"} {
+	got = s.bridgeWant(exitOK, "plan", "br0", "--datapath", datapath())
+	for _, part := range []string{
+		"-\tbridge_ports vif-a vif-b\n", "+\tpre-up ip link set dev vif-b up || true\n", "+++ /" + dropin, "At the next boot:\n",
+	} {
 		if !strings.Contains(got, part) {
 			t.Errorf("%q is not in\n%s", part, got)
 		}

@@ -216,7 +216,7 @@ func (h *rebooted) wantBridge(kind string) {
 		h.Errorf("bridges: -want +got\n%s", diff)
 	}
 	if out, err := h.host.Run(h.ctx, "ping", "-c", "1", "-w", "30", "10.9.0.1"); err != nil {
-		h.Errorf("%v\n%s%s", err, out, h.shell("ip addr; ip route; ovs-vsctl show; journalctl -b --no-pager | grep -i -E 'openv|vswitch|network|br0' | tail -60"))
+		h.Errorf("%v\n%s%s", err, out, h.shell("ip addr; ip route; ovs-vsctl show; journalctl -b --no-pager | tail -100"))
 	}
 }
 

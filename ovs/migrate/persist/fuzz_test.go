@@ -39,7 +39,10 @@ func FuzzInterfaces(f *testing.F) {
 			t.Fatalf("read: %q is %q", text, got)
 		}
 		for _, l := range []Layout{
-			{Bridge: "br0", MAC: "52:54:00:00:00:01", Ports: []Port{{Name: "eth0", Tag: 1}, {Name: "bond1", Members: []string{"eth2"}}}},
+			{
+				Bridge: "br0", MAC: "52:54:00:00:00:01",
+				Ports: []Port{{Name: "eth0", Tag: 1}, {Name: "bond1", Members: []string{"eth2"}}},
+			},
 			{Bridge: "br0", New: "ovsbr0"},
 		} {
 			for _, proxmox := range []bool{false, true} {

@@ -92,5 +92,6 @@ func (l Layout) proxmox(g Guest) string {
 	if l.name() == l.Bridge {
 		return ""
 	}
-	return fmt.Sprintf("Proxmox guest %s: its %s is on %s: set it again with bridge=%s (qm set, pct set)", g.Name, g.NIC, l.Bridge, l.name())
+	return fmt.Sprintf("Proxmox guest %s: its %s is on %s: set it again with bridge=%s (qm set, pct set)",
+		g.Name, g.NIC, l.Bridge, l.name())
 }

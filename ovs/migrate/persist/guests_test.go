@@ -13,7 +13,7 @@ func TestGuestNotes(t *testing.T) {
 	got := l.GuestNotes([]persist.Guest{
 		{Hypervisor: persist.QEMU, Name: "web 1", MAC: "52:54:00:00:00:01", Port: persist.Port{Name: "vnet0", Tag: 10}},
 		{Hypervisor: persist.QEMU, Name: "db", Port: persist.Port{Name: "vnet1", Tag: 10, Trunks: []int{10, 20}}},
-		{Hypervisor: persist.Xen, Name: "audit", MAC: "00:16:3e:00:00:01", Port: persist.Port{Name: "vif3.0", Tag: 5, Trunks: []int{6, 7}}},
+		{Hypervisor: persist.Xen, Name: "audit", MAC: "00:16:3e:00:00:01", Port: persist.Port{Tag: 5, Trunks: []int{6, 7}}},
 		{Hypervisor: persist.Proxmox, Name: "100", NIC: "net0", Port: persist.Port{Name: "tap100i0"}},
 	})
 	l.New = "ovsbr0"

@@ -9,28 +9,30 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// netplan refuses a bridge that a file of netplan defines. That writes files of systemd-networkd or NetworkManager at each
-// boot, so that theirs are not to be changed; and it knows Open vSwitch itself.
-func netplan(h *host) error {
+// netplan refuses a bridge that a file of netplan defines as a Linux bridge. That writes files of systemd-networkd or
+// NetworkManager at each boot, so that theirs are not to be changed; and it knows Open vSwitch itself. Has says that it
+// defines it as one of that already.
+func netplan(h *host) (has bool, err error) {
 	for _, dir := range []string{"/etc/netplan", "/run/netplan", "/lib/netplan", "/usr/lib/netplan"} {
 		files, err := h.glob(path.Join(dir, "*.yaml"))
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, file := range files {
 			text, err := h.read(file)
 			if err != nil {
-				return err
+				return false, err
 			}
 			var document struct {
 				Network struct{ Bridges map[string]yaml.MapSlice }
 			}
 			if err := yaml.Unmarshal(text, &document); err != nil {
 				if strings.Contains(string(text), h.Bridge) {
-					return fmt.Errorf("%s: %w", file, err)
+					return false, fmt.Errorf("%s: %w", file, err)
 				}
 				continue
 			}
+			has = has || hasKey(document.Network.Bridges[h.name()], "openvswitch")
 			definition, ours := document.Network.Bridges[h.Bridge]
 			if !ours || hasKey(definition, "openvswitch") {
 				continue
@@ -39,16 +41,16 @@ func netplan(h *host) error {
 				Key: "bridges", Value: yaml.MapSlice{{Key: h.name(), Value: h.netplanBridge(definition)}},
 			}}}})
 			if err != nil {
-				return fmt.Errorf("%s: %w", file, err)
+				return false, fmt.Errorf("%s: %w", file, err)
 			}
-			return h.byHand(Netplan, "", fmt.Sprintf("  write in %s, with what else it says of other devices:\n%s"+
+			return false, h.byHand(Netplan, "", fmt.Sprintf("  write in %s, with what else it says of other devices:\n%s"+
 				"  check it: netplan generate\n"+
-				"  At the next boot netplan finds the bridge and its ports in the database of Open vSwitch, and sets their addresses.\n"+
+				"  At the next boot netplan finds the bridge and its ports in Open vSwitch's database, and sets their addresses.\n"+
 				"  VLANs of ports (tag, trunks) stay in their rows, of which netplan says nothing.", file, indented(string(snippet))),
 				place(h.Bridge, file, text))
 		}
 	}
-	return nil
+	return has, nil
 }
 
 func hasKey(m yaml.MapSlice, key string) bool {

@@ -159,8 +159,12 @@ func (n *networkd) plan() (Changes, error) {
 	}
 	c.Boot = []string{
 		fmt.Sprintf("%s: ovs-vswitchd makes %s and its ports from the database", openvswitch, n.name()),
-		fmt.Sprintf("systemd-networkd.service: gives %s its addresses and routes when it appears, and brings up its ports", n.name()),
+		fmt.Sprintf("systemd-networkd.service: gives %s its addresses and routes when it appears, and brings up its ports",
+			n.name()),
 		"systemd-networkd-wait-online.service: waits for both, where it is enabled",
+	}
+	if len(c.Files) > 0 {
+		c.note("systemd-networkd reads its files when it starts; \"networkctl reload\" has it do so before.")
 	}
 	return c, nil
 }

@@ -27,7 +27,8 @@ func networkManager(h *host) error {
 	}
 	for _, c := range connections {
 		name := cmp.Or(c.last("connection", "interface-name"), c.last("bridge", "interface-name"))
-		if c.last("connection", "type") != "bridge" || name != h.Bridge {
+		off := c.last("connection", "autoconnect") == "false" // not at boot: as below
+		if c.last("connection", "type") != "bridge" || name != h.Bridge || off {
 			continue
 		}
 		return h.byHand(NetworkManager, "", h.nmcli(c, connections), c.path)

@@ -12,7 +12,16 @@ import (
 // It reads only. What the files are to be depends on them and on the layout alone.
 func Plan(root string, l Layout) (Changes, error) {
 	h := &host{root: root, Layout: l}
-	for _, refuse := range []func(*host) error{netplan, networkManager, networkScripts, libvirtNetwork} {
+	has, err := netplan(h)
+	if err != nil {
+		return Changes{}, err
+	}
+	if has {
+		c := Changes{Manager: Netplan}
+		c.note("netplan makes %s a bridge of Open vSwitch already, at the next boot.", h.name())
+		return c, h.guests(&c)
+	}
+	for _, refuse := range []func(*host) error{networkManager, networkScripts, libvirtNetwork} {
 		if err := refuse(h); err != nil {
 			return Changes{}, err
 		}
@@ -39,19 +48,21 @@ func Plan(root string, l Layout) (Changes, error) {
 		c.note("No file that spanctl knows makes %s at boot. Open vSwitch will make %s, with its ports; its addresses and routes"+
 			" are for whoever has set them until now.", l.Bridge, h.name())
 	}
-	if err == nil {
-		err = h.libvirtNetworks(&c)
-	}
 	if err != nil {
 		return Changes{}, err
 	}
-	guests, err := Guests(root, l)
-	if err != nil {
-		return Changes{}, err
-	}
-	c.Notes = append(c.Notes, l.GuestNotes(guests)...)
 	slices.SortFunc(c.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
-	return c, nil
+	return c, h.guests(&c)
+}
+
+// guests notes what guests and networks of hypervisors need.
+func (h *host) guests(c *Changes) error {
+	if err := h.libvirtNetworks(c); err != nil {
+		return err
+	}
+	guests, err := Guests(h.root, h.Layout)
+	c.Notes = append(c.Notes, h.GuestNotes(guests)...)
+	return err
 }
 
 // change adds a file to the changes, unless it is as it should be.
