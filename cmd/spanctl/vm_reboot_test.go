@@ -27,6 +27,7 @@ type installation struct {
 	files    map[string]string
 	services []string // that are enabled, beside Open vSwitch
 	disabled []string
+	reload   string // has the files read again
 	again    string // brings the network up again
 }
 
@@ -80,6 +81,7 @@ Gateway=10.9.0.1
 		},
 		services: []string{"systemd-networkd", "systemd-networkd-wait-online"},
 		disabled: []string{"networking"},
+		reload:   "networkctl reload",
 		again:    "systemctl restart systemd-networkd",
 	}
 )
@@ -116,6 +118,10 @@ func reboots(t *testing.T, how installation) {
 
 	t.Log(h.spanctl("plan"))
 	t.Log(h.spanctl("migrate", "--check-gateway", "--confirm", "10m"))
+	h.wantBridge("openvswitch")
+	if how.reload != "" {
+		h.shell(how.reload)
+	}
 	h.shell("ovs-vsctl set Port lan1 tag=7 -- --id=@m create Mirror name=kept select_all=true -- set Bridge br0 mirrors=@m")
 	h.wantOurs(before)
 	h.check(h.host.Reboot(h.ctx))

@@ -20,8 +20,8 @@ var ErrNoSystem = errors.New("no QEMU, no mke2fs, or no Debian to boot: run make
 // SystemNIC is what a system's network device is called.
 const SystemNIC = "enp0s16"
 
-// bootTime is how long a system may take to boot, or to reboot, if ctx has no deadline: a slow machine emulates it.
-const bootTime = 10 * time.Minute
+// systemTime is how long a system may take to boot, to reboot, or for a program, if ctx has no deadline: a slow machine emulates it.
+const systemTime = 10 * time.Minute
 
 // SystemConfig says what system to add. Only the name is needed.
 type SystemConfig struct {
@@ -120,7 +120,7 @@ func (s *System) disk() string { return s.base + ".disk" }
 
 // boot starts the machine, and returns when the system has started what it starts at boot.
 func (s *System) boot(ctx context.Context) error {
-	ctx, cancel := bootDeadline(ctx)
+	ctx, cancel := systemDeadline(ctx)
 	defer cancel()
 	if err := s.start(ctx); err != nil {
 		return err
@@ -161,17 +161,17 @@ func (s *System) start(ctx context.Context) error {
 			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")
 }
 
-func bootDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+func systemDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, has := ctx.Deadline(); has {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, bootTime)
+	return context.WithTimeout(ctx, systemTime)
 }
 
 // Reboot has the system reboot itself, as an operator does, and returns when it is there again as after AddSystem. QEMU
 // ends when the system would start anew, and is started again with its disk.
 func (s *System) Reboot(ctx context.Context) error {
-	ctx, cancel := bootDeadline(ctx)
+	ctx, cancel := systemDeadline(ctx)
 	defer cancel()
 	p, line := s.current()
 	_, _ = s.run(ctx, "systemctl", "reboot") // the line may end before the reply; that the machine ends is what counts
@@ -206,6 +206,8 @@ type output struct {
 }
 
 func (s *System) run(ctx context.Context, args ...string) (output, error) {
+	ctx, cancel := systemDeadline(ctx)
+	defer cancel()
 	_, line := s.current()
 	said := &vmCapture{news: make(chan struct{}, 1)}
 	var text bytes.Buffer
