@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,14 +60,18 @@ func (a *app) retire(bridge string) error {
 	return nil
 }
 
-// makeLast changes the host's configuration files. Done again it goes on.
+// makeLast changes the host's configuration files, and has the next boot make the bridge of Open vSwitch. Done again it goes
+// on. A migration of the running host alone still ends with the next boot.
 func (a *app) makeLast(j *migrate.Journal) error {
-	if j.Root == "" {
+	if j.RuntimeOnly {
 		return nil
 	}
 	files, err := persist.Plan(j.Root, lasting(j.Layout))
 	if err == nil {
 		err = files.Write(j.Root, a.keptFiles(j.Layout.Bridge))
+	}
+	if err == nil {
+		err = persist.Unguard(j.Root, j.Layout.New)
 	}
 	if err != nil {
 		return fmt.Errorf("changing the host's configuration: %w", err)
@@ -74,14 +79,14 @@ func (a *app) makeLast(j *migrate.Journal) error {
 	return nil
 }
 
-// undoLasting puts the host's configuration files back, if they were changed.
-func (a *app) undoLasting(j *migrate.Journal) error {
-	if j.Root == "" {
-		return nil
-	}
-	err := persist.Restore(j.Root, a.keptFiles(j.Layout.Bridge))
+// putBack puts the host's configuration files back, if they were changed, and the running host.
+func (a *app) putBack(ctx context.Context, m *migrate.Migration, reason string) error {
+	err := persist.Restore(m.Root, a.keptFiles(m.Layout.Bridge))
 	if err != nil && !errors.Is(err, persist.ErrNoBackup) {
 		return fmt.Errorf("putting the host's configuration back: %w", err)
 	}
-	return nil
+	if err := m.Restore(ctx, reason); err != nil {
+		return err
+	}
+	return persist.Unguard(m.Root, m.Layout.New)
 }

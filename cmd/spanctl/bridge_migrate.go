@@ -17,6 +17,7 @@ import (
 
 	"spanctl/ovs"
 	"spanctl/ovs/migrate"
+	"spanctl/ovs/migrate/persist"
 )
 
 func bridgeMigrateCommand(a *app) *cobra.Command {
@@ -120,10 +121,12 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	if err != nil {
 		return err
 	}
-	if b.files != nil {
-		if mig.Root, err = filepath.Abs(m.settings.GetString(keyRoot)); err != nil {
-			return err
-		}
+	mig.RuntimeOnly = m.runtimeOnly
+	if mig.Root, err = filepath.Abs(m.settings.GetString(keyRoot)); err != nil {
+		return err
+	}
+	if err := persist.Guard(mig.Root, b.layout.New, mig.BootID); err != nil {
+		return err
 	}
 	err = m.startWatchdog(ctx, b.state.Bridge.Name, m.folder)
 	if err == nil {
@@ -136,7 +139,7 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	}
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring)
 	defer cancel()
-	if failed := mig.Restore(back, err.Error()); failed != nil {
+	if failed := m.putBack(back, mig, err.Error()); failed != nil {
 		return fmt.Errorf("%w\n%w; the watchdog tries again", err, failed)
 	}
 	return fmt.Errorf("%w; everything was put back", err)

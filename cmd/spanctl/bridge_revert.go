@@ -64,12 +64,9 @@ func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn
 	if err != nil || journal.Phase == migrate.Reverted {
 		return err
 	}
-	if err := a.undoLasting(journal); err != nil {
-		return err
-	}
 	// One that was confirmed has none any more; this may be killed too.
 	if err := a.startWatchdog(ctx, journal.Layout.Bridge, folder); err != nil {
 		return err
 	}
-	return migrate.Resume(folder, journal, conn, comment("bridge revert")).Restore(ctx, reason)
+	return a.putBack(ctx, migrate.Resume(folder, journal, conn, comment("bridge revert")), reason)
 }

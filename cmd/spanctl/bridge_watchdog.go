@@ -31,7 +31,7 @@ func bridgeWatchdogCommand(a *app) *cobra.Command {
 			w := migrate.Watchdog{
 				Log: func(err error) { a.log.Error("watchdog", "error", err) },
 				Restore: func(ctx context.Context, f *migrate.Folder, j *migrate.Journal, reason string) error {
-					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return m.Restore(ctx, reason) })
+					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return a.putBack(ctx, m, reason) })
 				},
 				Commit: func(ctx context.Context, f *migrate.Folder, j *migrate.Journal) error {
 					return a.resume(ctx, f, j, func(_ context.Context, m *migrate.Migration) error { return m.Commit(a.makeLast) })

@@ -46,6 +46,17 @@ func TestE2EBridgeChangesTheConfiguration(t *testing.T) {
 		t.Errorf("without a service plan says\n%s", got)
 	}
 	s.configure("lib/systemd/system/openvswitch-switch.service", "[Unit]\n")
+	s.configure("lib/systemd/system/ovs-vswitchd.service", "[Unit]\n")
+	isGuarded := func() bool {
+		_, err := os.Stat(filepath.Join(s.root(), "etc/systemd/system/ovs-vswitchd.service.d/spanctl-br0.conf"))
+		return err == nil
+	}
+	guarded := func(want bool) {
+		s.Helper()
+		if got := isGuarded(); got != want {
+			s.Errorf("the next boot is guarded: %v, want %v", got, want)
+		}
+	}
 	const dropin = "etc/systemd/system/networking.service.d/spanctl-br0.conf"
 	got = s.bridgeWant(exitOK, "plan", "br0", "--datapath", datapath())
 	for _, part := range []string{
@@ -67,9 +78,11 @@ func TestE2EBridgeChangesTheConfiguration(t *testing.T) {
 	p := s.migrate()
 	s.wantFile(file, linux)
 	s.wantFile(dropin, "")
+	guarded(true)
 	s.bridgeWant(exitOK, "confirm", "br0")
 	s.wantExit(p, exitOK)
 	s.wantFile(file, ours)
+	guarded(false)
 	s.bridgeWant(exitOK, "revert", "br0")
 	s.wantFile(file, linux)
 	s.wantFile(dropin, "")
@@ -77,12 +90,15 @@ func TestE2EBridgeChangesTheConfiguration(t *testing.T) {
 	p = s.migrate("--confirm", "300ms")
 	s.wantExit(p, exitError)
 	s.wantFile(file, linux)
+	s.await("the watchdog's last deed", func() bool { return !isGuarded() })
 
 	p = s.migrate("--check", "true", "--runtime-only")
 	s.wantExit(p, exitOK)
 	s.wantFile(file, linux)
+	guarded(true) // the files have a Linux bridge at the next boot
 	s.bridgeWant(exitOK, "revert", "br0")
 	s.wantFile(file, linux)
+	guarded(false)
 
 	// Somebody's own change after the migration is not undone.
 	p = s.migrate("--check", "true")

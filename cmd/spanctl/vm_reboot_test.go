@@ -27,6 +27,7 @@ type installation struct {
 	files    map[string]string
 	services []string // that are enabled, beside Open vSwitch
 	disabled []string
+	crash    bool   // the power fails before a migration is confirmed
 	reload   string // has the files read again
 	again    string // brings the network up again
 }
@@ -58,6 +59,7 @@ iface br0 inet6 static
 	address fd00:9::c8/64
 `,
 		},
+		crash: true,
 		again: "systemctl restart networking",
 	}
 	byNetworkd = installation{
@@ -117,6 +119,14 @@ func reboots(t *testing.T, how installation) {
 	}
 
 	t.Log(h.spanctl("plan"))
+	if how.crash {
+		h.shell("nohup spanctl bridge migrate br0 --timeout 5m --confirm 10m >/dev/null 2>&1 &\n" +
+			"until grep -q '\"phase\": \"migrated\"' /var/lib/spanctl/bridge/br0/journal.json; do sleep 1; done")
+		h.wantBridge("openvswitch")
+		h.check(h.host.Crash(h.ctx))
+		h.wantBridge("bridge")
+		h.wantNetwork(before)
+	}
 	t.Log(h.spanctl("migrate", "--check-gateway", "--confirm", "10m"))
 	h.wantBridge("openvswitch")
 	if how.reload != "" {

@@ -45,11 +45,12 @@ type Journal struct {
 	Deadline      time.Time     `json:"deadline"` // when everything is put back unless it is confirmed
 	Reason        string        `json:"reason,omitempty"`
 	Gap           time.Duration `json:"gap"` // without forwarding, in nanoseconds
-	// Root is the root directory whose configuration files make it last over a boot, once it is confirmed; empty: they are
-	// left as they are.
-	Root   string  `json:"root,omitempty"`
-	State  *State  `json:"state"`
-	Layout *Layout `json:"layout"`
+	// Root is the root directory whose configuration files make it last over a boot, once it is confirmed, unless the running
+	// host alone is migrated.
+	Root        string  `json:"root"`
+	RuntimeOnly bool    `json:"runtime_only,omitempty"`
+	State       *State  `json:"state"`
+	Layout      *Layout `json:"layout"`
 }
 
 // A Folder is where the journal of one bridge is.
@@ -201,7 +202,7 @@ func bootID() string {
 // Stale tells whether the host was started anew since, without a configuration that makes it last: of what the kernel had
 // nothing is left.
 func (j *Journal) Stale() bool {
-	lasts := j.Root != "" && (j.Phase == Confirmed || j.Phase == Confirming)
+	lasts := !j.RuntimeOnly && (j.Phase == Confirmed || j.Phase == Confirming)
 	return j.BootID != bootID() && !lasts
 }
 

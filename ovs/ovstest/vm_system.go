@@ -190,6 +190,20 @@ func (s *System) Reboot(ctx context.Context) error {
 	return nil
 }
 
+// Crash is Kill of a machine, a power failure, and boots it again: what was not on its disk is lost.
+func (s *System) Crash(ctx context.Context) error {
+	s.kill()
+	_, line := s.current()
+	err := line.close()
+	if err == nil {
+		err = s.boot(ctx)
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	return nil
+}
+
 // Run runs a program in the system, and returns what it says. It is an error if the program ends with one.
 func (s *System) Run(ctx context.Context, args ...string) (string, error) {
 	out, err := s.run(ctx, args...)
