@@ -18,7 +18,7 @@ func (a *app) inspectFiles(b *bridgeInfo) error {
 	files, err := persist.Plan(a.settings.GetString(keyRoot), lasting(b.layout))
 	var byHand *persist.ByHandError
 	switch {
-	case errors.As(err, &byHand), errors.Is(err, persist.ErrNotStarted):
+	case errors.As(err, &byHand), errors.Is(err, persist.ErrNotStarted), errors.Is(err, persist.ErrForgets):
 		b.findings = append(b.findings, migrate.Finding{Refused: true, Text: err.Error() +
 			"\n  --runtime-only migrates the running host alone, and leaves that to you"})
 		return nil

@@ -13,6 +13,9 @@ var unitDirectories = []string{"/etc/systemd/system", "/run/systemd/system", "/u
 // after makes a service of systemd start after Open vSwitch, unless it does so by itself. Open vSwitch is started at boot
 // then, whether its own service is enabled or not.
 func (h *host) after(c *Changes, service string) (openvswitch string, err error) {
+	if err := h.remembers(); err != nil {
+		return "", err
+	}
 	// Debian's and Ubuntu's name, and that of Red Hat, SUSE and Arch.
 	for _, openvswitch = range []string{"openvswitch-switch.service", "openvswitch.service"} {
 		unit, err := h.unit(openvswitch)
@@ -43,6 +46,22 @@ func (h *host) after(c *Changes, service string) (openvswitch string, err error)
 		return openvswitch, nil
 	}
 	return "", ErrNotStarted
+}
+
+// remembers is ErrForgets if the options of ovs-ctl(8) have bridges deleted.
+func (h *host) remembers() error {
+	for _, file := range []string{"/etc/default/openvswitch-switch", "/etc/default/openvswitch", "/etc/sysconfig/openvswitch"} {
+		text, err := h.read(file)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(strings.TrimSpace(line), "#") && strings.Contains(line, "--delete-bridges") {
+				return fmt.Errorf("%s: %w", file, ErrForgets)
+			}
+		}
+	}
+	return nil
 }
 
 // unit is the text of a unit of systemd; nil: there is none.
