@@ -257,7 +257,9 @@ func (h *rebooted) wantNetwork(want string) {
 // wantRows wants the ports and the mirror of before the boot.
 func (h *rebooted) wantRows() {
 	h.Helper()
-	h.shell("ovs-vsctl --timeout=120 wait-until Interface enp0s16 ofport!=[] ofport!=-1 -- wait-until Interface lan1 ofport!=[] ofport!=-1")
+	for _, port := range []string{"enp0s16", "lan1"} {
+		h.run("ovs-vsctl", "--timeout=120", "wait-until", "Interface", port, "ofport!=[]", "ofport!=-1")
+	}
 	got := h.shell("ovs-vsctl list-ports br0; ovs-vsctl get Port lan1 tag; ovs-vsctl --columns=name --bare find Mirror")
 	if diff := cmp.Diff("enp0s16\nlan1\n7\nkept\n", got); diff != "" {
 		h.Errorf("rows: -want +got\n%s", diff)

@@ -24,7 +24,8 @@ func TestGuard(t *testing.T) {
 	}
 	text, err := os.ReadFile(filepath.Join(root, "etc/systemd/system/ovs-vswitchd.service.d/spanctl-br0.conf"))
 	check(t, err)
-	if !strings.Contains(string(text), "'grep -q 0000-1111 /proc/sys/kernel/random/boot_id || { ovs-vsctl --no-wait -- --if-exists del-br br0; ") {
+	does := "'grep -q 0000-1111 /proc/sys/kernel/random/boot_id || { ovs-vsctl --no-wait -- --if-exists del-br br0; "
+	if !strings.Contains(string(text), does) {
 		t.Errorf("it says\n%s", text)
 	}
 	check(t, persist.Unguard(root, "br0"))
