@@ -67,7 +67,7 @@ func (s *bridgeSite) wantSysctls(name string) {
 		"ipv4/conf/%s/rp_filter": "2", "ipv4/conf/%s/forwarding": "1", "ipv4/conf/%s/proxy_arp": "1", "ipv4/neigh/%s/gc_stale_time": "77",
 		"ipv6/conf/%s/accept_ra": "0", "ipv6/conf/%s/accept_dad": "1", "ipv6/conf/%s/disable_ipv6": "0", "ipv6/conf/%s/mtu": "1400",
 	} {
-		if got := strings.TrimSpace(s.host("sh", "-c", "read value </proc/sys/net/"+fmt.Sprintf(key, name)+" && echo $value")); got != want {
+		if got := strings.TrimSpace(s.host("cat", "/proc/sys/net/"+fmt.Sprintf(key, name))); got != want {
 			s.Errorf(key+" is %s, want %s", name, got, want)
 		}
 	}

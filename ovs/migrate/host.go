@@ -74,10 +74,16 @@ func (h *Host) move(to device, from *device) error {
 	if err := errors.Join(h.moveNeighbours(to), h.moveRules(to, from), routes.put(h.Beside, to)); err != nil {
 		return err
 	}
-	if value, ipv6 := h.Sysctls[acceptDAD]; ipv6 {
-		return errors.Join(settled(to), setSysctl(to.name, acceptDAD, value))
+	return h.done(to)
+}
+
+// done ends what ready has begun.
+func (h *Host) done(on device) error {
+	value, ipv6 := h.Sysctls[acceptDAD]
+	if !ipv6 {
+		return nil
 	}
-	return nil
+	return errors.Join(settled(on), setSysctl(on.name, acceptDAD, value))
 }
 
 // moveAddresses gives the device addresses and routes. What is new is there before what is old goes, so that there is no

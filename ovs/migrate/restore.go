@@ -216,15 +216,16 @@ func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan
 	return wrap(giveVLANs(bridge, m.State.VLANs, vlans[master], true), "VLANs of %s", bridge.Attrs().Name)
 }
 
-// enslave makes a device a port of the Linux bridge, as soon as the kernel's datapath has let it go. The userspace datapath takes
-// longer to let go and hinders nobody: for that moment a frame may be forwarded by both, and nothing goes round.
+// enslave makes a device a port of the Linux bridge, as soon as the kernel's datapath has let it go: while that is its master, from
+// which it cannot be taken so, the kernel answers EOPNOTSUPP (do_set_master in its net/core/rtnetlink.c). The userspace datapath
+// takes longer to let go and hinders nobody: for that moment a frame may be forwarded by both, and nothing goes round.
 func enslave(ctx context.Context, link netlink.Link, master int) error {
 	const most = 10 * time.Second
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(most); ; {
 		err := netlink.LinkSetMasterByIndex(link, master)
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+		if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EOPNOTSUPP) || time.Now().After(deadline) {
 			return err
 		}
 		select {

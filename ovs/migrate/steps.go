@@ -82,14 +82,18 @@ func (m *Migration) rename(link netlink.Link, name string) error {
 	if err := netlink.LinkSetDown(link); err != nil {
 		return wrap(err, "setting %s down", link.Attrs().Name)
 	}
-	err = netlink.LinkSetName(link, name)
-	if err == nil {
-		err = netlink.LinkSetUp(link)
+	if err := netlink.LinkSetName(link, name); err != nil {
+		return errors.Join(wrap(err, "renaming %s to %s", link.Attrs().Name, name), wrap(netlink.LinkSetUp(link), "setting it up again"))
 	}
-	if err != nil {
-		return wrap(err, "renaming %s to %s", link.Attrs().Name, name)
+	to := device{name, link.Attrs().Index}
+	if link, err = linkNamed(name); err != nil {
+		return err
 	}
-	return m.State.Host.move(device{name, link.Attrs().Index}, nil)
+	h := m.State.Host
+	if err := h.ready(link, true); err != nil {
+		return err
+	}
+	return errors.Join(h.moveAddresses(to, nil), h.moveNeighbours(to), h.done(to))
 }
 
 // create makes the bridge without ports, and waits for its device.
