@@ -54,7 +54,11 @@ test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Ope
 
 .PHONY: test-vm
 test-vm: deps ## run the tests with virtual machines as guests, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
-	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM' ./ovs/ovstest ./cmd/spanctl
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM' -skip '^TestVMReboots' ./ovs/ovstest ./cmd/spanctl
+
+.PHONY: test-reboot
+test-reboot: deps ## boot whole Debians, move their bridge to Open vSwitch, reboot them, move it back, by QEMU without KVM (Debian; as root; about 10 minutes)
+	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GO) test -tags vm -count 1 -timeout 90m -run '^TestVMReboots' ./cmd/spanctl
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

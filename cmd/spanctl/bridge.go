@@ -10,13 +10,17 @@ import (
 
 	"spanctl/ovs"
 	"spanctl/ovs/migrate"
+	"spanctl/ovs/migrate/persist"
 )
 
 // keyStateDir is the setting of the folder with what was captured of bridges.
 const keyStateDir = "state-dir"
 
+// keyRoot is the setting of the directory below which the host's configuration files are.
+const keyRoot = "root"
+
 // bridgeKeys are settings of the bridge commands.
-var bridgeKeys = []string{keyStateDir}
+var bridgeKeys = []string{keyStateDir, keyRoot}
 
 func bridgeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
@@ -28,12 +32,14 @@ sysctls on it. What cannot be carried is refused first. Everything is put back
 unless the operator confirms in time, also when spanctl is killed or the
 connection to the host is lost: a watchdog, a process of its own, sees to it.
 
-A migration is one of the running host. Its configuration files are as they were,
-and say at the next boot what there is.`,
+The files of ifupdown and systemd-networkd are changed too, that it is the same
+after the next boot. What other programs keep (netplan, NetworkManager) is refused
+with what to do by hand.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().String(keyStateDir, migrate.DefaultFolder, "folder for what is captured of bridges")
+	cmd.PersistentFlags().String(keyStateDir, migrate.DefaultFolder, "folder for what is captured of bridges, and backups of files")
+	cmd.PersistentFlags().String(keyRoot, "/", "directory below which the host's configuration files are")
 	cmd.AddCommand(bridgeListCommand(a), bridgePlanCommand(a), bridgeMigrateCommand(a),
 		bridgeConfirmCommand(a), bridgeRevertCommand(a), bridgeWatchdogCommand(a))
 	for _, sub := range cmd.Commands() {
@@ -48,21 +54,25 @@ type bridgeInfo struct {
 	layout   *migrate.Layout
 	findings []migrate.Finding
 	journal  *migrate.Journal // of its migration, nil without
+	files    *persist.Changes // of the host's configuration, that it lasts over a boot; nil: they are left
 }
 
 // inspect looks at a Linux bridge and says what a migration would do.
-func (a *app) inspect(ctx context.Context, conn *ovs.Conn, bridge, name, datapath string) (*bridgeInfo, error) {
+func (a *app) inspect(ctx context.Context, conn *ovs.Conn, bridge string, how layoutFlags) (*bridgeInfo, error) {
 	state, err := migrate.Capture(bridge)
 	if err != nil {
 		return nil, err
 	}
-	b := &bridgeInfo{state: state, layout: migrate.NewLayout(state, name, datapath)}
-	sw, err := migrate.LookAtSwitch(ctx, conn, datapath)
+	b := &bridgeInfo{state: state, layout: migrate.NewLayout(state, how.name, how.datapath)}
+	sw, err := migrate.LookAtSwitch(ctx, conn, how.datapath)
 	if err != nil {
 		return nil, err
 	}
 	b.findings = migrate.Check(state, b.layout, sw)
-	return b, nil
+	if len(migrate.Refusals(b.findings)) > 0 || how.runtimeOnly {
+		return b, nil
+	}
+	return b, a.inspectFiles(b)
 }
 
 // refused is ErrRefused with all that stands against a migration, nil if nothing does.
@@ -150,17 +160,18 @@ func (a *app) linuxBridges() ([]bridgeInfo, error) {
 }
 
 func bridgePlanCommand(a *app) *cobra.Command {
-	var name, datapath string
+	var how layoutFlags
 	cmd := &cobra.Command{
 		Use:   "plan BRIDGE",
 		Short: "Show how a Linux bridge would be migrated",
-		Long: `Show the steps of a migration, and what stands against it or will be otherwise after
-it. Nothing is changed. The exit code is 4 if it is refused.`,
+		Long: `Show the steps of a migration, what stands against it or will be otherwise after
+it, and how the host's configuration files will be changed. Nothing is changed. The
+exit code is 4 if it is refused.`,
 		Example: "  spanctl bridge plan br0\n  spanctl bridge plan br0 --name xenbr0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.connect(cmd, func(ctx context.Context, conn *ovs.Conn) error {
-				b, err := a.inspect(ctx, conn, args[0], name, datapath)
+				b, err := a.inspect(ctx, conn, args[0], how)
 				if err != nil {
 					return err
 				}
@@ -171,12 +182,18 @@ it. Nothing is changed. The exit code is 4 if it is refused.`,
 			})
 		},
 	}
-	layoutFlags(cmd, &name, &datapath)
+	how.add(cmd)
 	return cmd
 }
 
 // layoutFlags are those that say how the new bridge shall be.
-func layoutFlags(cmd *cobra.Command, name, datapath *string) {
-	cmd.Flags().StringVar(name, "name", "", "name of the new bridge, and of the host's device (default that of the Linux bridge)")
-	cmd.Flags().StringVar(datapath, "datapath", "", "datapath_type of the new bridge (default the kernel's)")
+type layoutFlags struct {
+	name, datapath string
+	runtimeOnly    bool
+}
+
+func (f *layoutFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.runtimeOnly, "runtime-only", false, "leave the host's configuration files as they are: they make the Linux bridge at the next boot")
+	cmd.Flags().StringVar(&f.name, "name", "", "name of the new bridge, and of the host's device (default that of the Linux bridge)")
+	cmd.Flags().StringVar(&f.datapath, "datapath", "", "datapath_type of the new bridge (default the kernel's)")
 }

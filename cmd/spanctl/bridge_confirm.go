@@ -14,7 +14,8 @@ func bridgeConfirmCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "confirm BRIDGE",
 		Short: "Keep a migration",
-		Long: `Keep a migration: the watchdog ends, and the Linux bridge, which was put aside,
+		Long: `Keep a migration: the watchdog ends, the host's configuration files are changed
+that it is the same after the next boot, and the Linux bridge, which was put aside,
 is deleted. BRIDGE is the Linux bridge's name. What was captured of it is kept:
 "spanctl bridge revert" makes it anew.`,
 		Args: cobra.ExactArgs(1),
@@ -53,12 +54,9 @@ func (a *app) commit(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn
 	}
 	switch journal.Phase {
 	case migrate.Migrated, migrate.Confirming:
-		return migrate.Resume(folder, journal, conn, comment("bridge confirm")).Commit(persist)
+		return migrate.Resume(folder, journal, conn, comment("bridge confirm")).Commit(a.makeLast)
 	case migrate.Confirmed:
 		return nil
 	}
 	return fmt.Errorf("%w: it is %s: %s", migrate.ErrNoMigration, journal.Phase, journal.Reason)
 }
-
-// persist is where a confirmed migration is made last over a boot. Nothing is yet: the command's help says so.
-func persist(*migrate.Journal) error { return nil }

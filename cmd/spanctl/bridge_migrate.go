@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"spanctl/ovs"
 	"spanctl/ovs/migrate"
+	"spanctl/ovs/migrate/persist"
 )
 
 func bridgeMigrateCommand(a *app) *cobra.Command {
@@ -30,12 +33,15 @@ it is confirmed when all of these succeed, which are tried again until then.
 
 Whatever ends this command - an error, Ctrl-C, kill -9, a connection that breaks -
 everything is put back: at once if that is in the middle, else when the time is
-over. How long the ports were without forwarding is told.`,
+over. How long the ports were without forwarding is told.
+
+The host's configuration files are changed when it is confirmed, as "spanctl bridge
+plan" shows; "spanctl bridge revert" puts them back.`,
 		Example: "  spanctl bridge migrate br0\n  spanctl bridge migrate br0 --check-gateway --check 'ping -c 1 192.0.2.7'",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return m.run(cmd, args[0]) },
 	}
-	layoutFlags(cmd, &m.name, &m.datapath)
+	m.layoutFlags.add(cmd)
 	cmd.Flags().DurationVar(&m.confirm, "confirm", 2*time.Minute, "how long to wait for the confirmation")
 	cmd.Flags().StringArrayVar(&m.checks, "check", nil, "confirm when this command of the shell succeeds; may be repeated")
 	cmd.Flags().BoolVar(&m.gateway, "check-gateway", false, "confirm when the gateways of the bridge's default routes answer")
@@ -45,10 +51,10 @@ over. How long the ports were without forwarding is told.`,
 // A bridgeMigration is what the migrate command does.
 type bridgeMigration struct {
 	*app
-	name, datapath string
-	confirm        time.Duration
-	checks         []string
-	gateway        bool
+	layoutFlags
+	confirm time.Duration
+	checks  []string
+	gateway bool
 
 	folder *migrate.Folder
 	conn   *ovs.Conn
@@ -71,7 +77,7 @@ func (m *bridgeMigration) run(cmd *cobra.Command, bridge string) error {
 		return err
 	}
 	defer m.conn.Close()
-	b, err := m.inspect(dialing, m.conn, bridge, m.name, m.datapath)
+	b, err := m.inspect(dialing, m.conn, bridge, m.layoutFlags)
 	if err != nil {
 		return err
 	}
@@ -83,6 +89,9 @@ func (m *bridgeMigration) run(cmd *cobra.Command, bridge string) error {
 	}
 	if m.folder, err = migrate.Open(m.settings.GetString(keyStateDir), bridge); err != nil {
 		return err
+	}
+	if b.files != nil && len(b.files.Files) > 0 {
+		_ = m.view().bridgeStep(fmt.Sprintf("When it is confirmed, %d configuration files are changed: %s", len(b.files.Files), strings.Join(b.files.Paths(), ", ")))
 	}
 	if err := m.change(ctx, b); err != nil {
 		return err
@@ -105,8 +114,18 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 			return err
 		}
 	}
+	if err := m.retire(b.layout.Bridge); err != nil {
+		return err
+	}
 	mig, err := migrate.Begin(m.folder, b.state, b.layout, m.confirm, m.conn, os.Getpid(), comment("bridge migrate"))
 	if err != nil {
+		return err
+	}
+	mig.RuntimeOnly = m.runtimeOnly
+	if mig.Root, err = filepath.Abs(m.settings.GetString(keyRoot)); err != nil {
+		return err
+	}
+	if err := persist.Guard(mig.Root, b.layout.New, mig.BootID); err != nil {
 		return err
 	}
 	err = m.startWatchdog(ctx, b.state.Bridge.Name, m.folder)
@@ -118,7 +137,7 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	}
 	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring)
 	defer cancel()
-	if failed := mig.Restore(back, err.Error()); failed != nil {
+	if failed := m.putBack(back, mig, err.Error()); failed != nil {
 		return fmt.Errorf("%w\n%w; the watchdog tries again", err, failed)
 	}
 	return fmt.Errorf("%w; everything was put back", err)

@@ -18,7 +18,8 @@ func bridgeRevertCommand(a *app) *cobra.Command {
 		Short: "Put a Linux bridge back",
 		Long: `Put a Linux bridge back in the place of the bridge of Open vSwitch that replaced
 it, confirmed or not: as it was captured, with the addresses and routes that the
-host has by now. Guests that have joined since join it too. The bridge of Open
+host has by now. Guests that have joined since join it too. So are the host's
+configuration files, which were changed: as they were, byte for byte. The bridge of Open
 vSwitch goes, with mirrors that are on it: end sessions before (spanctl delete).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,5 +68,5 @@ func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn
 	if err := a.startWatchdog(ctx, journal.Layout.Bridge, folder); err != nil {
 		return err
 	}
-	return migrate.Resume(folder, journal, conn, comment("bridge revert")).Restore(ctx, reason)
+	return a.putBack(ctx, migrate.Resume(folder, journal, conn, comment("bridge revert")), reason)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"spanctl/ovs/migrate"
+	"spanctl/ovs/migrate/persist"
 	"spanctl/policy/plan"
 )
 
@@ -92,10 +93,30 @@ func (v *textView) bridgePlan(info *bridgeInfo) error {
 			}
 		}
 		fmt.Fprintf(&b, "The Linux bridge is deleted when this is confirmed.\n")
+		writeFiles(&b, info.files)
 	}
 	warnings := slices.Clone(info.findings) // the error says the others
 	writeFindings(&b, slices.DeleteFunc(warnings, func(f migrate.Finding) bool { return f.Refused }), "")
 	return v.flush(&b)
+}
+
+// writeFiles writes how the host's configuration files are changed.
+func writeFiles(b *bytes.Buffer, c *persist.Changes) {
+	if c == nil {
+		return
+	}
+	if len(c.Files) > 0 {
+		fmt.Fprintf(b, "Then the configuration of %s is changed; what it was is kept:\n%s", c.Manager, c.Diff())
+	}
+	for i, text := range c.Boot {
+		if i == 0 {
+			b.WriteString("At the next boot:\n")
+		}
+		fmt.Fprintf(b, "  %s\n", text)
+	}
+	for _, text := range c.Notes {
+		fmt.Fprintf(b, "note: %s\n", text)
+	}
 }
 
 type recordsOf struct {
@@ -199,11 +220,43 @@ func (v *jsonView) bridgePlan(info *bridgeInfo) error {
 		Bridge        jsonBridge      `json:"bridge"`
 		Layout        *migrate.Layout `json:"layout"`
 		Steps         []jsonStep      `json:"steps"`
-	}{plan.FormatVersion, newJSONBridge(info), info.layout, []jsonStep{}}
+		Configuration *jsonFiles      `json:"configuration,omitempty"`
+	}{plan.FormatVersion, newJSONBridge(info), info.layout, []jsonStep{}, newJSONFiles(info.files)}
 	for _, step := range migrate.Steps(info.layout) {
 		doc.Steps = append(doc.Steps, jsonStep{step.Name, step.Text})
 	}
 	return v.write(doc)
+}
+
+type jsonFiles struct {
+	Manager string     `json:"manager"`
+	Files   []jsonFile `json:"files"`
+	Boot    []string   `json:"boot"`
+	Notes   []string   `json:"notes"`
+}
+
+type jsonFile struct {
+	Path   string  `json:"path"`
+	Before *string `json:"before"` // null: there is none
+	After  *string `json:"after"`  // null: it goes
+}
+
+func newJSONFiles(c *persist.Changes) *jsonFiles {
+	if c == nil {
+		return nil
+	}
+	text := func(content []byte) *string {
+		if content == nil {
+			return nil
+		}
+		s := string(content)
+		return &s
+	}
+	doc := &jsonFiles{string(c.Manager), []jsonFile{}, append([]string{}, c.Boot...), append([]string{}, c.Notes...)}
+	for _, f := range c.Files {
+		doc.Files = append(doc.Files, jsonFile{f.Path, text(f.Before), text(f.After)})
+	}
+	return doc
 }
 
 // bridgeStep writes nothing: the document comes when it is done.

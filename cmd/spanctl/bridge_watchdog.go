@@ -32,10 +32,10 @@ what another spanctl has begun and died of.`,
 			w := migrate.Watchdog{
 				Log: func(err error) { a.log.Error("watchdog", "error", err) },
 				Restore: func(ctx context.Context, f *migrate.Folder, j *migrate.Journal, reason string) error {
-					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return m.Restore(ctx, reason) })
+					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return a.putBack(ctx, m, reason) })
 				},
 				Commit: func(ctx context.Context, f *migrate.Folder, j *migrate.Journal) error {
-					return a.resume(ctx, f, j, func(_ context.Context, m *migrate.Migration) error { return m.Commit(persist) })
+					return a.resume(ctx, f, j, func(_ context.Context, m *migrate.Migration) error { return m.Commit(a.makeLast) })
 				},
 			}
 			return w.Watch(cmd.Context(), folder)

@@ -32,7 +32,7 @@ func (k *trap) Write(p []byte) (int, error) {
 // trapped starts a migration of br0 and has the trap snap as its nth step begins.
 func (s *bridgeSite) trapped(n int, snap func(*exec.Cmd), args ...string) *exec.Cmd {
 	s.Helper()
-	inside := append(s.lab.Inside(), "spanctl", "bridge", "migrate", "br0", "--datapath", datapath(), "--state-dir", s.dir, "--db", s.lab.DB)
+	inside := append(s.lab.Inside(), "spanctl", "bridge", "migrate", "br0", "--datapath", datapath(), "--state-dir", s.dir, "--root", s.root(), "--db", s.lab.DB)
 	inside = append(inside, args...)
 	cmd := exec.CommandContext(s.ctx, inside[0], inside[1:]...)
 	cmd.Stdout = &trap{n, func() { snap(cmd) }}
@@ -132,12 +132,12 @@ func TestE2EBridgeStuck(t *testing.T) {
 	s := newBridgeSite(t, "a", "b")
 	before := s.linuxBridge()
 	const host = 5 // the step in which ports have no bridge
-	cmd := s.trapped(host, func(cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGSTOP) }, "--timeout", "1s")
+	cmd := s.trapped(host, func(cmd *exec.Cmd) { _ = cmd.Process.Signal(syscall.SIGSTOP) }, "--timeout", "5s")
 	_ = cmd.Wait() // it is killed
 	s.awaitPhase(migrate.Reverted)
 	s.wantLinuxBridge("after spanctl was stopped", before)
 
-	cmd = s.trapped(host, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "1s")
+	cmd = s.trapped(host, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "5s")
 	s.awaitPhase(migrate.Reverting)
 	s.check(s.lab.ThawDB())
 	if err := cmd.Wait(); err == nil {

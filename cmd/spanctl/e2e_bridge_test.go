@@ -71,10 +71,13 @@ func (s *bridgeSite) endWatchdogs() {
 // bridge starts "spanctl bridge ..." on the host.
 func (s *bridgeSite) bridge(args ...string) *process {
 	s.Helper()
-	args = append([]string{"bridge"}, append(args, "--state-dir", s.dir)...)
+	args = append([]string{"bridge"}, append(args, "--state-dir", s.dir, "--root", s.root())...)
 	inside := append(s.lab.Inside(), "spanctl")
 	return s.startCommand(exec.CommandContext(s.ctx, inside[0], append(append(inside[1:], args...), "--db", s.lab.DB)...), nil, args)
 }
+
+// root is where the host's configuration files are: not those of this machine.
+func (s *bridgeSite) root() string { return filepath.Join(s.lab.Dir, "root") }
 
 // bridgeWant runs "spanctl bridge ..." on the host, wants the code and returns what it says.
 func (s *bridgeSite) bridgeWant(code int, args ...string) string {

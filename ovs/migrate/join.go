@@ -151,15 +151,33 @@ func giveVLANs(link netlink.Link, want, have []VLAN, own bool) error {
 func (m *Migration) giveFDB(bridge int) error {
 	for i := range m.State.FDB {
 		r := m.State.FDB[i].clone()
-		if index := int(native.Uint32(r.Header[ndmIndex:])); index == m.State.Bridge.Index {
-			native.PutUint32(r.Header[ndmIndex:], uint32(bridge))
+		index, err := m.indexNow(int(native.Uint32(r.Header[ndmIndex:])), bridge)
+		if missing(err) {
+			continue
+		} else if err != nil {
+			return err
 		}
+		native.PutUint32(r.Header[ndmIndex:], uint32(index))
 		r.drop(unix.NDA_MASTER)
 		r.Header[ndmFlags] |= unix.NTF_MASTER
-		err := tell(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, r.message())
+		err = tell(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, r.message())
 		if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
 			return wrap(err, "forwarding entry %s", r.Text)
 		}
 	}
 	return nil
+}
+
+// indexNow is the index that a port has by now, or the Linux bridge, which had this one when it was captured.
+func (m *Migration) indexNow(index, bridge int) (int, error) {
+	for i := range m.State.Ports {
+		if p := &m.State.Ports[i]; p.Index == index {
+			link, err := netlink.LinkByName(p.Name)
+			if err != nil {
+				return 0, err
+			}
+			return link.Attrs().Index, nil
+		}
+	}
+	return bridge, nil
 }

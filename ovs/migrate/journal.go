@@ -45,8 +45,12 @@ type Journal struct {
 	Deadline      time.Time     `json:"deadline"` // when everything is put back unless it is confirmed
 	Reason        string        `json:"reason,omitempty"`
 	Gap           time.Duration `json:"gap"` // without forwarding, in nanoseconds
-	State         *State        `json:"state"`
-	Layout        *Layout       `json:"layout"`
+	// Root is the root directory whose configuration files make it last over a boot, once it is confirmed, unless the running
+	// host alone is migrated.
+	Root        string  `json:"root"`
+	RuntimeOnly bool    `json:"runtime_only,omitempty"`
+	State       *State  `json:"state"`
+	Layout      *Layout `json:"layout"`
 }
 
 // A Folder is where the journal of one bridge is.
@@ -195,8 +199,12 @@ func bootID() string {
 	return strings.TrimSpace(string(text))
 }
 
-// Stale tells whether the host was started anew since: of what the kernel had nothing is left.
-func (j *Journal) Stale() bool { return j.BootID != bootID() }
+// Stale tells whether the host was started anew since, without a configuration that makes it last: of what the kernel had
+// nothing is left.
+func (j *Journal) Stale() bool {
+	lasts := !j.RuntimeOnly && (j.Phase == Confirmed || j.Phase == Confirming)
+	return j.BootID != bootID() && !lasts
+}
 
 // Path is where it is.
 func (f *Folder) Path() string { return f.dir }

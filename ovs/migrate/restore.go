@@ -25,6 +25,7 @@ func (m *Migration) Restore(ctx context.Context, reason string) error {
 		}
 	}
 	m.Phase, m.Step, m.Reason, m.Gap = Reverting, "", reason, 0
+	m.BootID = bootID() // it may have lasted over boots
 	if err := m.folder.Write(m.Journal); err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
 	}
 	defer changes.Close()
 	for ctx.Err() == nil {
-		wait, err := w.turn(ctx, f)
+		wait, err := w.turn(ctx, f, alive)
 		if errors.Is(err, ErrNoMigration) || err == nil && wait == 0 {
 			return nil
 		}
@@ -74,13 +74,19 @@ func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
 
 func (f *Folder) watchdogPID() string { return f.dir + "/watchdog.pid" }
 
-// turn does what is to be done now, and returns how long there is nothing, 0 for ever.
-func (w *Watchdog) turn(ctx context.Context, f *Folder) (time.Duration, error) {
+// turn does what is to be done now, and returns how long there is nothing, 0 for ever. Then the watchdog's own lock is let go
+// before that of those who act: who has that one, and finds a watchdog, is watched over.
+func (w *Watchdog) turn(ctx context.Context, f *Folder, alive *Lock) (wait time.Duration, err error) {
 	lock, err := f.Act(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer lock.Release()
+	defer func() {
+		if wait == 0 && err == nil {
+			alive.Release()
+		}
+	}()
 	j, err := f.Read()
 	if err != nil {
 		return 0, err

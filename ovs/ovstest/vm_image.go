@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -32,9 +33,50 @@ func vmlinuz() (string, error) {
 	return kernel, nil
 }
 
-// initrd is the whole system of a virtual machine: vminit, built from this source, and the kernel's modules. It is made
-// once a process.
-var initrd = sync.OnceValues(func() ([]byte, error) {
+// An image is the whole system of a virtual machine, as the kernel unpacks it: vminit, built from this source, modules of
+// the kernel, and what else is put there.
+type image struct {
+	archive
+	dirs map[string]bool
+}
+
+// guestImage is that of a guest. It is made once a process.
+var guestImage = sync.OnceValues(func() ([]byte, error) {
+	i, err := newImage("guest")
+	if err != nil {
+		return nil, err
+	}
+	return i.whole(), nil
+})
+
+// newImage is one with a role's modules: guest or host.
+func newImage(role string) (*image, error) {
+	i := &image{dirs: map[string]bool{".": true}}
+	for _, name := range []string{"dev", "proc", "sys", "run", "tmp", "root", "modules"} {
+		i.dir(name)
+	}
+	// Before it has mounted anything Go's runtime looks at its standard files, and opens /dev/null for what is not open.
+	i.add("dev/console", unix.S_IFCHR|0o600, 5, 1, nil)
+	i.add("dev/null", unix.S_IFCHR|0o666, 1, 3, nil)
+	modules, err := filepath.Glob(filepath.Join(os.Getenv(VMVariable), role, "*"))
+	if err != nil {
+		return nil, fmt.Errorf("finding modules: %w", err)
+	}
+	for _, file := range modules {
+		if err := i.file("modules/"+filepath.Base(file), file); err != nil {
+			return nil, err
+		}
+	}
+	program, err := vminit()
+	if err != nil {
+		return nil, err
+	}
+	i.add("init", unix.S_IFREG|0o755, 0, 0, program)
+	return i, nil
+}
+
+// vminit is the program, built from this source. It is built once a process.
+var vminit = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s-%d-vminit-", prefix, os.Getpid())) // as makeDirectory names them
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for vminit: %w", err)
@@ -46,45 +88,71 @@ var initrd = sync.OnceValues(func() ([]byte, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building vminit: %w: %s", err, out)
 	}
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return nil, fmt.Errorf("reading vminit: %w", err)
-	}
-	var a archive
-	for _, name := range []string{"dev", "proc", "sys", "modules"} {
-		a.add(name, unix.S_IFDIR|0o755, 0, 0, nil)
-	}
-	// Before it has mounted anything Go's runtime looks at its standard files, and opens /dev/null for what is not open.
-	a.add("dev/console", unix.S_IFCHR|0o600, 5, 1, nil)
-	a.add("dev/null", unix.S_IFCHR|0o666, 1, 3, nil)
-	modules, err := filepath.Glob(filepath.Join(os.Getenv(VMVariable), "modules", "*"))
-	if err != nil {
-		return nil, fmt.Errorf("finding modules: %w", err)
-	}
-	slices.Sort(modules)
-	for _, file := range modules {
-		module, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading a module: %w", err)
-		}
-		a.add("modules/"+filepath.Base(file), unix.S_IFREG|0o644, 0, 0, module)
-	}
-	a.add("init", unix.S_IFREG|0o755, 0, 0, text)
-	a.add("TRAILER!!!", 0, 0, 0, nil)
-	return a.Bytes(), nil
+	return os.ReadFile(program)
 })
+
+// dir adds a directory and those above it, unless they are there.
+func (i *image) dir(name string) {
+	if i.dirs[name] {
+		return
+	}
+	i.dir(path.Dir(name))
+	i.dirs[name] = true
+	i.add(name, unix.S_IFDIR|0o755, 0, 0, nil)
+}
+
+// file adds a copy of a file, all of whose permissions it has.
+func (i *image) file(name, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("putting %s into the image: %w", name, err)
+	}
+	i.dir(path.Dir(name))
+	i.add(name, unix.S_IFREG|0o755, 0, 0, data)
+	return nil
+}
+
+// program adds a program of this machine with the shared libraries that ldd(1) says it has.
+func (i *image) program(name string) error {
+	file, err := exec.LookPath(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, ErrNotInstalled)
+	}
+	out, err := exec.Command("ldd", file).Output()
+	if err != nil {
+		return fmt.Errorf("ldd %s: %w", file, err)
+	}
+	for _, part := range append(strings.Fields(string(out)), file) {
+		inside := strings.TrimPrefix(part, "/")
+		if inside == part || i.files[inside] {
+			continue
+		}
+		if err := i.file(inside, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *image) whole() []byte {
+	i.add("TRAILER!!!", 0, 0, 0, nil)
+	return i.Bytes()
+}
 
 // archive is a cpio archive in the format newc, as the kernel unpacks it (buffer-format.rst of its documentation).
 type archive struct {
 	bytes.Buffer
-	files int
+	files map[string]bool // by name
 }
 
 func (a *archive) add(name string, mode, major, minor uint32, data []byte) {
-	a.files++
+	if a.files == nil {
+		a.files = map[string]bool{}
+	}
+	a.files[name] = true
 	a.WriteString("070701")
 	for _, field := range []uint32{
-		uint32(a.files), mode, 0, 0, 1, 0, uint32(len(data)), 0, 0, major, minor, uint32(len(name) + 1), 0,
+		uint32(len(a.files)), mode, 0, 0, 1, 0, uint32(len(data)), 0, 0, major, minor, uint32(len(name) + 1), 0,
 	} {
 		fmt.Fprintf(a, "%08X", field)
 	}

@@ -37,9 +37,11 @@ func inside() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	if err := hushVM(); err != nil {
-		return err
-	}
+	return obey(false)
+}
+
+// obey does what the test asks for, and may tell it first that a whole system has come up. It returns when it cannot.
+func obey(system bool) error {
 	// The first port of the only virtio-serial device, which the kernel finds a little later.
 	var line *os.File
 	err := until(context.Background(), "the line to the test", func() (ok bool, err error) {
@@ -53,6 +55,9 @@ func inside() error {
 		return err
 	}
 	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}}
+	if system {
+		v.write(vmMessage{Booted: true})
+	}
 	for decoder := json.NewDecoder(patient{line}); ; {
 		var r vmRequest
 		if err := decoder.Decode(&r); err != nil {
@@ -132,12 +137,13 @@ var vmVerbs = map[string]func(*insideVM, vmRequest) (int, error){
 	"release": (*insideVM).release,
 	"serve":   (*insideVM).serve,
 	"fetch":   (*insideVM).fetch,
+	"run":     (*insideVM).run,
 }
 
 func (v *insideVM) do(r vmRequest) {
 	verb := vmVerbs[r.Do]
 	switch r.Do {
-	case "fetch":
+	case "fetch", "run":
 		go v.reply(r, verb)
 	default:
 		v.reply(r, verb)
@@ -170,6 +176,9 @@ func (v *insideVM) write(m vmMessage) {
 // up addresses eth0 and brings it up, without offloads.
 func (v *insideVM) up(r vmRequest) (int, error) {
 	ip, err := netip.ParsePrefix(r.IP)
+	if err == nil {
+		err = hushVM()
+	}
 	if err == nil {
 		err = raiseLink(device)
 	}

@@ -22,6 +22,9 @@ type (
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Capture  int    `json:"capture,omitempty"`
 		Bytes    int    `json:"bytes,omitempty"`
+
+		Args []string `json:"args,omitempty"` // of a program
+		Env  []string `json:"env,omitempty"`
 	}
 	vmMessage struct {
 		ID       int    `json:"id"`
@@ -29,6 +32,7 @@ type (
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Error    string `json:"error,omitempty"`
 		Number   int    `json:"number,omitempty"`
+		Booted   bool   `json:"booted,omitempty"` // it is no reply: a whole system has come up, told once
 	}
 )
 
@@ -44,11 +48,13 @@ type vmLine struct {
 	replies  map[int]chan vmMessage
 	captures map[int]*vmCapture
 	ended    chan struct{} // closed when nothing more comes
+
+	boot chan struct{} // has one when a whole system has come up
 }
 
 func newVMLine(name string, in io.WriteCloser, out io.ReadCloser) *vmLine {
 	l := &vmLine{
-		name: name, in: in, ended: make(chan struct{}),
+		name: name, in: in, ended: make(chan struct{}), boot: make(chan struct{}, 1),
 		replies: map[int]chan vmMessage{}, captures: map[int]*vmCapture{},
 	}
 	go l.read(out)
@@ -69,7 +75,9 @@ func (l *vmLine) read(out io.ReadCloser) {
 			l.mu.Unlock()
 			return
 		}
-		if m.Frame != nil {
+		if m.Booted {
+			l.boot <- struct{}{}
+		} else if m.Frame != nil {
 			if c := l.captures[m.ID]; c != nil { // it may be closed
 				c.put(m)
 			}
@@ -175,6 +183,19 @@ func (c *vmCapture) receive([]byte) (data []byte, outgoing bool, err error) {
 			return nil, false, fmt.Errorf("vm %s: %w", c.line.name, ErrClosed)
 		}
 		<-c.news
+	}
+}
+
+// copy writes what is captured as text, until the capture ends and all of it is written.
+func (c *vmCapture) copy(out io.Writer) error {
+	for {
+		data, _, err := c.receive(nil)
+		if err != nil {
+			return nil // it has ended, as its caller knows
+		}
+		if _, err := out.Write(data); err != nil {
+			return err
+		}
 	}
 }
 
