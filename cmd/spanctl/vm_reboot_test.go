@@ -121,7 +121,7 @@ func reboots(t *testing.T, how installation) {
 	t.Log(h.spanctl("plan"))
 	if how.crash {
 		h.shell(untilMigrated)
-		h.wantBridge("openvswitch")
+		h.run("ovs-vsctl", "br-exists", "br0")
 		h.check(h.host.Crash(h.ctx))
 		h.wantBridge("bridge")
 		h.wantNetwork(before)
