@@ -120,9 +120,8 @@ func reboots(t *testing.T, how installation) {
 
 	t.Log(h.spanctl("plan"))
 	if how.crash {
-		h.shell("nohup spanctl bridge migrate br0 --timeout 5m --confirm 10m >/dev/null 2>&1 &\n" +
-			"until grep -q '\"phase\": \"migrated\"' /var/lib/spanctl/bridge/br0/journal.json; do sleep 1; done")
-		h.wantBridge("openvswitch")
+		h.shell(untilMigrated)
+		h.run("ovs-vsctl", "br-exists", "br0")
 		h.check(h.host.Crash(h.ctx))
 		h.wantBridge("bridge")
 		h.wantNetwork(before)
@@ -147,6 +146,13 @@ func reboots(t *testing.T, how installation) {
 	h.wantNetwork(before)
 }
 
+// untilMigrated starts a migration, and ends when that is to be confirmed.
+const untilMigrated = `spanctl bridge migrate br0 --timeout 5m --confirm 1h >/var/tmp/migrate 2>&1 &
+until grep -q '"phase": "migrated"' /var/lib/spanctl/bridge/br0/journal.json; do
+	sleep 1
+	kill -0 $! || { cat /var/tmp/migrate; exit 1; }
+done`
+
 // wantOurs wants br0 to be Open vSwitch's, with the network of before and the rows of the test.
 func (h *rebooted) wantOurs(before string) {
 	h.Helper()
@@ -157,7 +163,7 @@ func (h *rebooted) wantOurs(before string) {
 
 // install puts spanctl and the files there.
 func (i installation) install(root string) error {
-	build := exec.Command("go", "build", "-o", filepath.Join(root, "usr/local/sbin/spanctl"), "spanctl/cmd/spanctl")
+	build := exec.Command("go", "build", "-o", filepath.Join(root, "usr/sbin/spanctl"), "spanctl/cmd/spanctl")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building spanctl: %w: %s", err, out)
