@@ -28,7 +28,11 @@ func (s *State) Differences(o *State) []string {
 		}
 	}
 	link(&s.Bridge, &o.Bridge)
-	numbers(s.Bridge.Name, s.Settings, o.Settings)
+	settings := maps.Clone(s.Settings)
+	if s.stp() { // which has addresses forgotten sooner for a while after each change
+		delete(settings, "ageing_time")
+	}
+	numbers(s.Bridge.Name, settings, o.Settings)
 	compare("the VLANs of "+s.Bridge.Name, fmt.Sprint(s.VLANs), fmt.Sprint(o.VLANs))
 	for i := range s.Ports {
 		p := &s.Ports[i]
