@@ -164,8 +164,12 @@ func TestE2EBridgeGuestInBetween(t *testing.T) {
 	s := newBridgeSite(t, "a", "b")
 	before := s.linuxBridge()
 	joins := []string{"sh", "-e", "-c", "ip link add name late type veth peer name etal && ip link set late up master " + migrate.ParkedName("br0")}
-	const ready = 3
-	cmd := s.trapped(ready, func(*exec.Cmd) { s.host(joins...) })
+	const create = 2
+	cmd := s.trapped(create, func(cmd *exec.Cmd) {
+		_ = cmd.Process.Signal(syscall.SIGSTOP)
+		s.host(joins...)
+		_ = cmd.Process.Signal(syscall.SIGCONT)
+	})
 	if err := cmd.Wait(); err == nil {
 		t.Error("the migration is done")
 	}
