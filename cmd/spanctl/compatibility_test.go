@@ -153,7 +153,9 @@ one. A cell says how many tests of the feature passed there; one that is empty w
 it would fail. Generated from what the suites printed (make compatibility); do not edit.
 
 `)
-	row := func(first string, cells []string) { fmt.Fprintf(&b, "| %s | %s |\n", first, strings.Join(cells, " | ")) }
+	row := func(first string, cells []string) {
+		fmt.Fprintf(&b, "| %s | %s |\n", first, strings.Join(cells, " | "))
+	}
 	row("", columns)
 	b.WriteString("|---" + strings.Repeat("|---", len(columns)) + "|\n")
 	for _, f := range features {
