@@ -94,6 +94,12 @@ func (s *libvirtSite) neighbors(more ...neighbor) []neighbor {
 func (s *libvirtSite) wantCopied(at neighbor, all []neighbor, sources ...neighbor) {
 	s.Helper()
 	s.awaitActive("audit")
+	s.wantFrom(at, all, sources...)
+}
+
+// wantFrom is wantCopied whatever the session's state.
+func (s *libvirtSite) wantFrom(at neighbor, all []neighbor, sources ...neighbor) {
+	s.Helper()
 	s.meet(at, all)
 	s.settle()
 	atAudit, err := at.Capture(s.ctx)
@@ -304,6 +310,7 @@ func TestVMDomainsAreCopiedByName(t *testing.T) {
 		s.wantCopied(audit, s.neighbors(), web, db)
 	})
 	s.part("the audit guest", func(s *libvirtSite) { s.auditGuestDies() })
+	s.part("two NICs of the audit guest", func(s *libvirtSite) { s.twoNICs() })
 	s.part("libvirtd", func(s *libvirtSite) { s.libvirtDies() })
 	s.terminate(s.agent)
 	s.want(exitOK, "delete", "--all")
@@ -311,48 +318,74 @@ func TestVMDomainsAreCopiedByName(t *testing.T) {
 
 func (s *libvirtSite) auditGuestDies() {
 	web, db, audit := s.web.NIC(0), s.db.NIC(0), s.audit.NIC(0)
-	s.stream(web)
 	atWitness := s.capture(s.witness)
+	s.stream(web)
 	s.check(s.audit.Destroy(s.ctx))
 	s.await("a session that waits", func() bool { return s.status(exitDegraded)["audit"].State == plan.StateWaiting })
 	s.wantHealth(exitDegraded, plan.StateWaiting, "vm audit is not present")
-
-	since := time.Now()
-	var port newcomer
-	var name string
-	var atPort *ovstest.Capture
-	seen := make(chan error, 1)
+	began := time.Now()
+	first := make(chan error, 1)
+	var blind time.Duration
 	go func() {
-		err := s.database.wait(s.ctx, "the port", func() (is bool) {
-			port, is = s.database.appeared("vnet", since)
-			return is
-		})
-		if err == nil {
-			name = port.name
-			atPort, err = s.lab.CapturePort(s.ctx, name, ovstest.Outgoing())
-		}
-		seen <- err
+		var err error
+		blind, err = s.firstCopy(began)
+		first <- err
 	}()
 	s.check(s.audit.Start(s.ctx))
-	s.check(<-seen)
-	defer atPort.Close()
-	s.check(atPort.WaitPayload(s.ctx, []byte(streamed), 1))
-	var first time.Time
-	for _, f := range atPort.Frames() {
-		if first.IsZero() && bytes.Contains(f.Data, []byte(streamed)) {
-			first = f.Time
-		}
-	}
-	s.Logf("blind: audit domain start %d ms from its port's row to the first copy there", first.Sub(port.seen).Milliseconds())
+	s.check(<-first)
+	s.Logf("blind: audit domain start %d ms from its port's row to the first copy there", blind.Milliseconds())
 	s.check(s.audit.Up(s.ctx))
 	sent, err := web.Still(s.ctx)
 	s.check(err)
 	s.check(atWitness.Fence(s.ctx, db, s.witness))
-	if got := len(s.stretch(atWitness)); got > sent || got < sent-20 {
-		s.Errorf("%d frames of %d arrived", got, sent)
+	if got := s.stretch(atWitness); len(got) != sent {
+		s.Errorf("%d frames of %d arrived while the audit guest was away and came", len(got), sent)
 	}
 	s.wantCopied(audit, s.neighbors(), web, db)
 	s.wantHealth(exitOK, plan.StateActive, "")
+}
+
+// firstCopy is how long it takes from the row of the audit guest's next port to the first frame of a stream that is there.
+func (s *libvirtSite) firstCopy(began time.Time) (time.Duration, error) {
+	var port newcomer
+	err := s.database.wait(s.ctx, "the port", func() (is bool) { port, is = s.database.appeared("vnet", began); return is })
+	if err != nil {
+		return 0, err
+	}
+	if _, err = s.lab.VSCtl(s.ctx, "--no-wait", "wait-until", "Interface", port.name, "admin_state=up"); err != nil {
+		return 0, err
+	}
+	c, err := s.lab.CapturePort(s.ctx, port.name, ovstest.Outgoing())
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := c.WaitPayload(s.ctx, []byte(streamed), 1); err != nil {
+		return 0, err
+	}
+	frames := c.Frames()
+	return frames[slices.IndexFunc(frames, func(f ovstest.Frame) bool { return bytes.Contains(f.Data, []byte(streamed)) })].Time.Sub(port.seen), nil
+}
+
+// twoNICs plugs a second NIC into the audit guest. Until the session says which it means, what it copied before goes on.
+func (s *libvirtSite) twoNICs() {
+	web, db, first := s.web.NIC(0), s.db.NIC(0), s.audit.NIC(0)
+	second, err := s.audit.Plug(s.ctx, func(*ovstest.NIC) error { return nil })
+	s.check(err)
+	s.await("the agent to notice", func() bool {
+		h := s.status(exitDegraded)["audit"]
+		return h.Report != nil && h.Report.State == plan.StateRefused
+	})
+	s.wantHealth(exitDegraded, plan.StateRefused, "choose one with nic: N")
+	s.wantFrom(first, s.neighbors(second), web, db)
+	for n, at := range []*ovstest.NIC{first, second} {
+		s.want(exitOK, "apply", "-f", s.policy(strings.Replace(byName, "vm: audit", fmt.Sprintf("vm: audit, nic: %d", n), 1)))
+		s.wantCopied(at, s.neighbors([]*ovstest.NIC{second, first}[n]), web, db)
+	}
+	s.check(s.audit.Unplug(s.ctx))
+	s.await("a session that waits", func() bool { return s.status(exitDegraded)["audit"].State == plan.StateWaiting })
+	s.want(exitOK, "apply", "-f", s.policy(byName))
+	s.wantCopied(first, s.neighbors(), web, db)
 }
 
 func (s *libvirtSite) libvirtDies() {
@@ -371,10 +404,10 @@ func (s *libvirtSite) libvirtDies() {
 	if out := s.want(exitDegraded, "status"); !strings.Contains(out, "what it copied before goes on") {
 		s.Errorf("status says\n%s", out)
 	}
-	s.wantSame("without libvirtd", before, s.site.database(), changing)
+	s.wantSame("without libvirtd", before, s.site.database(), ofItself)
 	s.check(s.hypervisor.Start(s.ctx))
 	s.await("a status that is well", func() bool { code, _, _ := s.spanctl("status"); return code == exitOK })
-	s.wantSame("with libvirtd again", before, s.site.database(), changing)
+	s.wantSame("with libvirtd again", before, s.site.database(), ofItself)
 	_, err = web.Still(s.ctx)
 	s.check(err)
 	s.check(atAudit.Fence(s.ctx, web, s.witness))
@@ -387,11 +420,10 @@ func (s *libvirtSite) libvirtDies() {
 	}
 	s.wantCopied(audit, s.neighbors(), web, db)
 	s.check(s.web.Destroy(s.ctx))
-	s.start(s.web)
+	s.blind("domain start after libvirtd's", audit, func(stream func(*ovstest.NIC)) {
+		s.check(s.web.Start(s.ctx))
+		stream(web)
+	})
+	s.check(s.web.Up(s.ctx))
 	s.wantCopied(audit, s.neighbors(), web, db)
 }
-
-// changing are columns that change by themselves.
-var changing = []string{"statistics", "status"}
-
-var _ = fmt.Sprint
