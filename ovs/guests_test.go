@@ -7,18 +7,19 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// Libvirt is asked again for a UUID that is new, or was away; for others when what is known is old. One that does not answer
-// is let be until then, and what was known holds.
+// Libvirt is asked again for a UUID that is new, or was away, or that it was asked for in vain; for others when what is
+// known is old, and what was known holds until it answers.
 func TestGuestsAreAskedForAgain(t *testing.T) {
 	var g guests
 	asked := 0
 	for i, step := range []struct {
 		uuids []string
 		old   bool              // what is known is, by now
-		names map[string]string // libvirt's; nil: it does not answer
+		names map[string]string // libvirt's; nil: it is not there
 		asks  bool
 		want  map[string]string
 	}{
@@ -29,8 +30,10 @@ func TestGuestsAreAskedForAgain(t *testing.T) {
 		{[]string{"2"}, false, nil, false, map[string]string{"2": "b"}},
 		{[]string{"1", "2"}, false, map[string]string{"1": "other", "2": "b"}, true, map[string]string{"1": "other", "2": "b"}},
 		{[]string{"1", "2"}, true, nil, true, map[string]string{"1": "other", "2": "b"}},
-		{[]string{"1", "4"}, false, map[string]string{"4": "d"}, false, map[string]string{"1": "other"}},
-		{[]string{"1", "4"}, true, map[string]string{"4": "d"}, true, map[string]string{"4": "d"}},
+		{[]string{"1", "2"}, false, nil, false, map[string]string{"1": "other", "2": "b"}},
+		{[]string{"1", "4"}, false, nil, true, map[string]string{"1": "other"}},
+		{[]string{"1", "4"}, false, map[string]string{"4": "d"}, true, map[string]string{"4": "d"}},
+		{[]string{"1", "4"}, false, map[string]string{"1": "back", "4": "d"}, false, map[string]string{"4": "d"}},
 		{[]string{"4"}, true, map[string]string{}, true, map[string]string{}},
 	} {
 		if step.old {
@@ -40,7 +43,7 @@ func TestGuestsAreAskedForAgain(t *testing.T) {
 		got, err := g.of(t.Context(), step.uuids, func(context.Context) (map[string]string, error) {
 			asked++
 			if step.names == nil {
-				return nil, errors.New("no answer")
+				return nil, errors.New("nobody there")
 			}
 			return maps.Clone(step.names), nil
 		})
@@ -53,19 +56,70 @@ func TestGuestsAreAskedForAgain(t *testing.T) {
 	}
 }
 
-// A question that its caller ended says nothing of libvirt.
-func TestGuestsAreAskedAgainAfterAnEnd(t *testing.T) {
+// A slow libvirt is waited for once, and its answer is taken in when it comes; whoever came meanwhile is asked for then.
+func TestGuestsAreToldLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g guests
+		told := make(chan struct{}, 1)
+		g.tell(func() { told <- struct{}{} })
+		took := func(uuids []string, ask func(context.Context) (map[string]string, error)) (map[string]string, time.Duration, error) {
+			start := time.Now()
+			names, err := g.of(t.Context(), uuids, ask)
+			return names, time.Since(start), err
+		}
+		slow := func(context.Context) (map[string]string, error) {
+			<-time.After(10 * time.Second)
+			return map[string]string{"1": "a", "2": "b"}, nil
+		}
+		never := func(context.Context) (map[string]string, error) { panic("asked again") }
+		if names, wait, err := took([]string{"1"}, slow); len(names) > 0 || !errors.Is(err, errNoAnswer) || wait != answersWithin {
+			t.Error(names, err, wait)
+		}
+		if names, wait, err := took([]string{"1", "2"}, never); len(names) > 0 || !errors.Is(err, errNoAnswer) || wait > 0 {
+			t.Error(names, err, wait)
+		}
+		<-told
+		if names, _, err := took([]string{"1"}, never); names["1"] != "a" || err != nil {
+			t.Error(names, err)
+		}
+		quick := func(context.Context) (map[string]string, error) { return map[string]string{"1": "a", "2": "c"}, nil }
+		if names, _, err := took([]string{"1", "2"}, quick); names["2"] != "c" || err != nil {
+			t.Error(names, err)
+		}
+		// One that never answers is asked anew in the end, and not at all when the connection has ended.
+		silent := func(ctx context.Context) (map[string]string, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		_, _, _ = took([]string{"3"}, silent)
+		<-time.After(givenUpAfter)
+		if names, _, err := took([]string{"1", "3"}, func(context.Context) (map[string]string, error) {
+			return map[string]string{"3": "d"}, nil
+		}); names["3"] != "d" || err != nil {
+			t.Error(names, err)
+		}
+		_, _, _ = took([]string{"4"}, silent)
+		g.end()
+	})
+}
+
+// Who asks may go before the answer comes.
+func TestGuestsAreAskedForByWhoEnds(t *testing.T) {
 	var g guests
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := g.of(ctx, []string{"1"}, func(context.Context) (map[string]string, error) {
+	answer := make(chan struct{})
+	ask := func(context.Context) (map[string]string, error) {
 		cancel()
-		return nil, ctx.Err()
-	})
-	if !errors.Is(err, context.Canceled) {
+		<-answer
+		return map[string]string{"1": "a"}, nil
+	}
+	if _, err := g.of(ctx, []string{"1"}, ask); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	names, err := g.of(t.Context(), []string{"1"}, func(context.Context) (map[string]string, error) { return map[string]string{"1": "a"}, nil })
-	if err != nil || names["1"] != "a" {
+	answered := g.question.answered
+	close(answer)
+	<-answered
+	if names, err := g.of(t.Context(), []string{"1"}, ask); err != nil || names["1"] != "a" {
 		t.Error(names, err)
 	}
 }

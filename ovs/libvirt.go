@@ -8,15 +8,10 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
-
-// answersWithin is how long libvirt may take, from dialling on. It keeps a domain
-// locked while it starts it, and lists none meanwhile.
-const answersWithin = 2 * time.Second
 
 // libvirtSockets are where libvirt answers who may only read: libvirtd or virtproxyd,
 // and where neither runs the daemon of a hypervisor (libvirtd(8), virtqemud(8)).
@@ -50,14 +45,12 @@ func libvirtAt(text string) ([]string, libvirt.ConnectURI, error) {
 }
 
 // domainNames asks libvirt on this host for the names of its domains, running or not,
-// by UUID.
+// by UUID. It returns when ctx ends.
 func domainNames(ctx context.Context) (map[string]string, error) {
 	sockets, uri, err := libvirtAt(os.Getenv("LIBVIRT_DEFAULT_URI"))
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answersWithin, errors.New("no answer in time"))
-	defer cancel()
 	conn, path, err := dialFirst(ctx, sockets)
 	if err != nil {
 		return nil, err
