@@ -27,6 +27,9 @@ type libvirtSite struct {
 	agent          *process
 }
 
+// unknown is what the agent logs while libvirt does not answer.
+const unknown = "names of guests are not known"
+
 // byName needs the audit guest's port on a tap bridge, for what it leaves out.
 const byName = "  audit: {sources: [{vm: \"web-*\"}, {vm: db}], exclude: [{protocol: tcp, port: 7788}], destinations: [{vm: audit}]}\n"
 
@@ -298,6 +301,21 @@ func TestVMDomainsAreCopiedByName(t *testing.T) {
 		s.check(s.web.Up(s.ctx))
 		s.wantCopied(audit, s.neighbors(), web, db)
 	})
+	s.part("started slowly", func(s *libvirtSite) {
+		s.check(s.web.Destroy(s.ctx))
+		s.blind("domain start for which libvirt is busy", audit, func(stream func(*ovstest.NIC)) {
+			said := len(s.agent.said.String())
+			s.check(s.hypervisor.Hold())
+			started := make(chan error, 1)
+			go func() { started <- s.web.Start(s.ctx) }()
+			s.await("the agent to go on without names", func() bool { return strings.Contains(s.agent.said.String()[said:], unknown) })
+			s.check(s.hypervisor.Release())
+			s.check(<-started)
+			stream(web)
+		})
+		s.check(s.web.Up(s.ctx))
+		s.wantCopied(audit, s.neighbors(), web, db)
+	})
 	s.part("plugged", func(s *libvirtSite) {
 		var second *ovstest.NIC
 		s.blind("NIC plugged in", audit, func(stream func(*ovstest.NIC)) {
@@ -399,15 +417,15 @@ func (s *libvirtSite) libvirtDies() {
 	before := s.site.database()
 	said := len(s.agent.said.String())
 	s.check(s.hypervisor.Kill(s.ctx))
-	const unknown = "names of guests are not known"
 	s.await("the agent to notice", func() bool { return strings.Contains(s.agent.said.String()[said:], unknown) })
 	if out := s.want(exitDegraded, "status"); !strings.Contains(out, "what it copied before goes on") {
 		s.Errorf("status says\n%s", out)
 	}
-	s.wantSame("without libvirtd", before, s.site.database(), ofItself)
+	// The agent renews its lease, in external_ids.
+	s.wantSame("without libvirtd", before, s.site.database(), ofItself, []string{"external_ids"})
 	s.check(s.hypervisor.Start(s.ctx))
 	s.await("a status that is well", func() bool { code, _, _ := s.spanctl("status"); return code == exitOK })
-	s.wantSame("with libvirtd again", before, s.site.database(), ofItself)
+	s.wantSame("with libvirtd again", before, s.site.database(), ofItself, []string{"external_ids"})
 	_, err = web.Still(s.ctx)
 	s.check(err)
 	s.check(atAudit.Fence(s.ctx, web, s.witness))
