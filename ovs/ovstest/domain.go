@@ -125,6 +125,9 @@ const nicXML = `<interface type='bridge'>
   <rom enabled='no'/>
 </interface>`
 
+// persistently changes the machine that runs and what it is started with next.
+const persistently = uint32(libvirt.DomainDeviceModifyLive | libvirt.DomainDeviceModifyConfig)
+
 // do does something with the domain by libvirt's remote protocol.
 func (d *Domain) do(ctx context.Context, what string, f func(*libvirt.Libvirt, libvirt.Domain) error) error {
 	name := d.Name()
@@ -248,7 +251,8 @@ func (d *Domain) Rename(ctx context.Context, name string) error {
 	return nil
 }
 
-// Plug has libvirt plug one NIC more into the running machine, of the lab's first bridge, and returns when libvirt has.
+// Plug has libvirt plug one NIC more into the running machine, of the lab's first bridge, and returns when it is up. The
+// domain keeps it. Before that the NIC is prepared, as by Stream.
 func (d *Domain) Plug(ctx context.Context, prepare func(*NIC) error) (*NIC, error) {
 	n, err := d.nic()
 	if err != nil {
@@ -258,7 +262,7 @@ func (d *Domain) Plug(ctx context.Context, prepare func(*NIC) error) (*NIC, erro
 		return nil, err
 	}
 	err = d.do(ctx, "plug "+n.mac.String()+" into", func(l *libvirt.Libvirt, dom libvirt.Domain) error {
-		return l.DomainAttachDeviceFlags(dom, n.xml(), uint32(libvirt.DomainDeviceModifyLive))
+		return l.DomainAttachDeviceFlags(dom, n.xml(), persistently)
 	})
 	if err != nil {
 		return nil, err
@@ -269,14 +273,14 @@ func (d *Domain) Plug(ctx context.Context, prepare func(*NIC) error) (*NIC, erro
 	return n, d.raise(ctx, n)
 }
 
-// Unplug has libvirt take the last NIC out of the running machine, and returns when its port is gone.
+// Unplug has libvirt take the last NIC out of the running machine, for good, and returns when its port is gone.
 func (d *Domain) Unplug(ctx context.Context) error {
 	d.mu.Lock()
 	n := d.nics[len(d.nics)-1]
 	d.nics = d.nics[:len(d.nics)-1]
 	d.mu.Unlock()
 	err := d.do(ctx, "unplug "+n.mac.String()+" from", func(l *libvirt.Libvirt, dom libvirt.Domain) error {
-		return l.DomainDetachDeviceFlags(dom, n.xml(), uint32(libvirt.DomainDeviceModifyLive))
+		return l.DomainDetachDeviceFlags(dom, n.xml(), persistently)
 	})
 	if err != nil {
 		return err
