@@ -328,6 +328,7 @@ func TestVMDomainsAreCopiedByName(t *testing.T) {
 // to anybody.
 func TestVMDomainIsTheAuditGuest(t *testing.T) {
 	s := newLibvirtSite(t)
+	s.part("tcpdump", func(s *libvirtSite) { s.tcpdumpAgrees() })
 	s.part("dies", func(s *libvirtSite) { s.auditGuestDies() })
 	s.part("two NICs", func(s *libvirtSite) { s.twoNICs() })
 	s.part("libvirtd dies", func(s *libvirtSite) { s.libvirtDies() })
@@ -336,6 +337,24 @@ func TestVMDomainIsTheAuditGuest(t *testing.T) {
 	s.want(exitOK, "status")
 	if port := s.portOf(s.audit.NIC(0))[0]; s.vsctl("port-to-br", port) != "br0" {
 		t.Error("the audit guest's port is not back")
+	}
+}
+
+// tcpdumpAgrees wants tcpdump to capture as many packets in the audit guest as are counted there.
+func (s *libvirtSite) tcpdumpAgrees() {
+	audit := s.audit.NIC(0)
+	counted, err := audit.Capture(s.ctx)
+	s.check(err)
+	defer counted.Close()
+	s.check(audit.Dump(s.ctx))
+	s.wantCopied(audit, s.neighbors(), s.web.NIC(0), s.db.NIC(0))
+	s.check(counted.Fence(s.ctx, s.db.NIC(0), s.witness))
+	n := len(counted.Frames())
+	captured, err := audit.Dumped(s.ctx, n)
+	s.check(err)
+	s.Logf("tcpdump in the audit guest captured %d packets", captured)
+	if captured != n {
+		s.Errorf("tcpdump captured %d packets, and %d were counted", captured, n)
 	}
 }
 

@@ -122,6 +122,7 @@ type insideVM struct {
 	captures map[int]*socket
 	senders  map[int]*socket    // by the index of their devices
 	streams  map[string]*stream // by the address of theirs
+	dumping  *dump
 }
 
 // vmVerbs are what can be asked for. They are done one after the other, but for those that take their time.
@@ -131,6 +132,8 @@ var vmVerbs = map[string]func(*insideVM, vmRequest) (int, error){
 	"capture": (*insideVM).capture,
 	"stream":  (*insideVM).stream,
 	"still":   (*insideVM).still,
+	"dump":    (*insideVM).dump,
+	"dumped":  (*insideVM).dumped,
 	"dropped": (*insideVM).dropped,
 	"release": (*insideVM).release,
 	"serve":   (*insideVM).serve,
@@ -140,7 +143,7 @@ var vmVerbs = map[string]func(*insideVM, vmRequest) (int, error){
 func (v *insideVM) do(r vmRequest) {
 	verb := vmVerbs[r.Do]
 	switch r.Do {
-	case "fetch", "still":
+	case "fetch", "still", "dumped":
 		go v.reply(r, verb)
 	default:
 		v.reply(r, verb)

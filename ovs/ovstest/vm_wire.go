@@ -24,6 +24,7 @@ type (
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Capture  int    `json:"capture,omitempty"`
 		Bytes    int    `json:"bytes,omitempty"`
+		Frames   int    `json:"frames,omitempty"`
 	}
 	vmMessage struct {
 		ID       int    `json:"id"`
