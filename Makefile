@@ -53,7 +53,7 @@ test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Ope
 	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -parallel 4 -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl
 
 .PHONY: test-vm
-test-vm: deps ## run the tests with virtual machines as guests, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
+test-vm: deps ## run the tests with virtual machines as guests, libvirt's domains among them, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
 	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM' ./ovs/ovstest ./cmd/spanctl
 
 .PHONY: lint

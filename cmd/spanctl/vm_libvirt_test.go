@@ -186,8 +186,8 @@ func (s *libvirtSite) stream(n *ovstest.NIC) {
 }
 
 // blind does what makes a new port of a source, which streams, and logs for how long it is not copied: from the row of its
-// port until the mirror is in force, and by what its machine sends from the first frame on.
-func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*ovstest.NIC))) {
+// port until the mirror is in force, which it returns, and by what its machine sends from the first frame on.
+func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*ovstest.NIC))) (inForce time.Time) {
 	s.Helper()
 	s.meet(at, []neighbor{s.witness}) // or the switch floods, to sources too
 	atAudit, err := at.Capture(s.ctx)
@@ -196,7 +196,6 @@ func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*
 	atWitness := s.capture(s.witness)
 	defer atWitness.Close()
 	var port newcomer
-	var inForce time.Time
 	since := time.Now()
 	mirrored := make(chan error, 1)
 	go func() {
@@ -226,6 +225,7 @@ func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*
 	}
 	s.Logf("blind: %s %d ms from the port's row to the mirror in force; the guest's first frame came after %d ms, and of %d frames %d were not copied (%d ms)",
 		what, inForce.Sub(port.seen).Milliseconds(), first.Milliseconds(), len(witnessed), missed, length.Milliseconds())
+	return inForce
 }
 
 // missed is how many of the witnessed frames were not copied, and how long the time was from the first of them to the
@@ -298,16 +298,19 @@ func TestVMDomainsAreCopiedByName(t *testing.T) {
 	})
 	s.part("started slowly", func(s *libvirtSite) {
 		s.check(s.web.Destroy(s.ctx))
-		s.blind("domain start for which libvirt is busy", audit, func(stream func(*ovstest.NIC)) {
+		var released time.Time
+		inForce := s.blind("domain start that keeps libvirt busy", audit, func(stream func(*ovstest.NIC)) {
 			said := len(s.agent.said.String())
 			s.check(s.hypervisor.Hold())
 			started := make(chan error, 1)
 			go func() { started <- s.web.Start(s.ctx) }()
 			s.await("the agent to go on without names", func() bool { return strings.Contains(s.agent.said.String()[said:], unknown) })
+			released = time.Now()
 			s.check(s.hypervisor.Release())
 			s.check(<-started)
 			stream(web)
 		})
+		s.Logf("blind: of that %d ms after libvirt went on", inForce.Sub(released).Milliseconds())
 		s.check(s.web.Up(s.ctx))
 		s.wantCopied(audit, s.neighbors(), web, db)
 	})
