@@ -33,10 +33,10 @@ type guests struct {
 	names map[string]string
 	// asked are those of the UUIDs wanted last that libvirt was asked for, and whose names
 	// it told or has none for; sorted.
-	asked    []string
-	until    time.Time
-	err      error
-	question *question // under way; nil if none is
+	asked     []string
+	until     time.Time
+	err       error
+	questions map[string]*question // under way, by the UUID that they are about, empty for all domains
 	// changed is told of an answer that nobody waits for any more; nil: nobody is.
 	changed func()
 }
@@ -47,6 +47,10 @@ type question struct {
 	cancel   context.CancelFunc
 	late     bool
 }
+
+// An asking asks libvirt for the name of the domain with a UUID, or for those of all if it
+// is empty, and returns names by UUID. It returns when ctx ends.
+type asking func(ctx context.Context, uuid string) (map[string]string, error)
 
 // nameGuests adds to the snapshot the names of the guests that the intent may name.
 func (c *Conn) nameGuests(ctx context.Context, s *plan.Snapshot, intent plan.Intent) {
@@ -67,18 +71,13 @@ func (c *Conn) nameGuests(ctx context.Context, s *plan.Snapshot, intent plan.Int
 // of returns the names of those of the UUIDs, which are sorted, that are a domain's.
 // With an error they are those that were known before. It waits for an answer once: one
 // that comes later is for the next call.
-func (g *guests) of(ctx context.Context, uuids []string, ask func(context.Context) (map[string]string, error)) (map[string]string, error) {
+func (g *guests) of(ctx context.Context, uuids []string, ask asking) (map[string]string, error) {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	isNew := func(uuid string) bool { return !isIn(g.asked, uuid) }
-	if g.question == nil && (time.Now().After(g.until) || slices.ContainsFunc(uuids, isNew)) {
-		g.asked = uuids
-		g.begin(ctx, ask)
-		g.wait(ctx, g.question.answered)
-	}
+	g.wait(ctx, g.begin(ctx, uuids, ask))
 	err := g.err
-	if g.question != nil {
-		g.question.late = true
+	for _, q := range g.questions {
+		q.late = true
 		if err = errNoAnswer; ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -94,41 +93,94 @@ func isIn(sorted []string, s string) bool {
 	return found
 }
 
-// begin asks libvirt.
-func (g *guests) begin(ctx context.Context, ask func(context.Context) (map[string]string, error)) {
+// begin asks what must be asked and is not under way, and returns the questions. A few that
+// are new are asked for one by one: a domain that is locked keeps no other's name back.
+func (g *guests) begin(ctx context.Context, uuids []string, ask asking) (begun []*question) {
+	const few = 8
+	if g.questions == nil {
+		g.questions = map[string]*question{}
+	}
+	var about []string
+	if g.asked != nil || len(g.questions) > 0 {
+		about = slices.DeleteFunc(slices.Clone(uuids), func(uuid string) bool { return isIn(g.asked, uuid) })
+	}
+	if len(about) > few {
+		about = []string{""}
+	} else if time.Now().After(g.until) {
+		about = append(about, "")
+	}
+	for _, uuid := range about {
+		if g.questions[uuid] != nil {
+			continue
+		}
+		if uuid == "" {
+			g.asked = uuids
+		} else {
+			g.asked = append(slices.Clone(g.asked), uuid)
+			slices.Sort(g.asked)
+		}
+		begun = append(begun, g.question(ctx, uuid, ask))
+	}
+	return begun
+}
+
+// question asks libvirt.
+func (g *guests) question(ctx context.Context, uuid string, ask asking) *question {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), givenUpAfter, errNoAnswer)
 	q := &question{answered: make(chan struct{}), cancel: cancel}
-	g.question = q
+	g.questions[uuid] = q
 	go func() {
 		defer cancel()
-		names, err := ask(ctx)
+		names, err := ask(ctx, uuid)
 		g.mutex.Lock()
 		defer g.mutex.Unlock()
-		g.question, g.err, g.until = nil, err, time.Now().Add(namesHold)
-		close(q.answered)
-		if err != nil {
-			g.asked = slices.DeleteFunc(slices.Clone(g.asked), func(uuid string) bool { return g.names[uuid] == "" })
-			return
+		defer close(q.answered)
+		delete(g.questions, uuid)
+		g.err = err
+		if uuid == "" {
+			g.until = time.Now().Add(namesHold)
 		}
-		// Who came meanwhile may not have been listed, or by the name of before.
-		g.names = names
-		maps.DeleteFunc(g.names, func(uuid, _ string) bool { return !isIn(g.asked, uuid) })
-		if q.late && g.changed != nil {
+		g.take(uuid, names, err)
+		if err == nil && q.late && g.changed != nil {
 			g.changed()
 		}
 	}()
+	return q
 }
 
-// wait waits for an answer, with the mutex unlocked meanwhile.
-func (g *guests) wait(ctx context.Context, answered <-chan struct{}) {
+// take takes an answer in.
+func (g *guests) take(about string, names map[string]string, err error) {
+	concerns := func(uuid string) bool { return about == "" || uuid == about }
+	if err != nil { // who has no name is to be asked for again
+		g.asked = slices.DeleteFunc(slices.Clone(g.asked), func(uuid string) bool { return concerns(uuid) && g.names[uuid] == "" })
+		return
+	}
+	if g.names == nil {
+		g.names = map[string]string{}
+	}
+	maps.DeleteFunc(g.names, func(uuid, _ string) bool { return concerns(uuid) })
+	for uuid, name := range names {
+		// Who came meanwhile may not have been listed, or by the name of before.
+		if concerns(uuid) && isIn(g.asked, uuid) {
+			g.names[uuid] = name
+		}
+	}
+}
+
+// wait waits for answers, with the mutex unlocked meanwhile.
+func (g *guests) wait(ctx context.Context, questions []*question) {
 	g.mutex.Unlock()
 	defer g.mutex.Lock()
 	timer := time.NewTimer(answersWithin)
 	defer timer.Stop()
-	select {
-	case <-answered:
-	case <-timer.C:
-	case <-ctx.Done():
+	for _, q := range questions {
+		select {
+		case <-q.answered:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -139,11 +191,12 @@ func (g *guests) tell(changed func()) {
 	g.changed = changed
 }
 
-// end ends a question that is under way, for which nobody is told of the answer.
+// end ends the questions that are under way, and nobody is told of answers.
 func (g *guests) end() {
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
-	if g.changed = nil; g.question != nil {
-		g.question.cancel()
+	g.changed = nil
+	for _, q := range g.questions {
+		q.cancel()
 	}
 }

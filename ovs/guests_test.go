@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,15 +33,15 @@ func TestGuestsAreAskedForAgain(t *testing.T) {
 		{[]string{"1", "2"}, true, nil, true, map[string]string{"1": "other", "2": "b"}},
 		{[]string{"1", "2"}, false, nil, false, map[string]string{"1": "other", "2": "b"}},
 		{[]string{"1", "4"}, false, nil, true, map[string]string{"1": "other"}},
-		{[]string{"1", "4"}, false, map[string]string{"4": "d"}, true, map[string]string{"4": "d"}},
-		{[]string{"1", "4"}, false, map[string]string{"1": "back", "4": "d"}, false, map[string]string{"4": "d"}},
+		{[]string{"1", "4"}, false, map[string]string{"1": "back", "4": "d"}, true, map[string]string{"1": "other", "4": "d"}},
+		{[]string{"1", "4"}, false, map[string]string{"1": "back", "4": "e"}, false, map[string]string{"1": "other", "4": "d"}},
 		{[]string{"4"}, true, map[string]string{}, true, map[string]string{}},
 	} {
 		if step.old {
 			g.until = time.Now().Add(-time.Nanosecond)
 		}
 		before := asked
-		got, err := g.of(t.Context(), step.uuids, func(context.Context) (map[string]string, error) {
+		got, err := g.of(t.Context(), step.uuids, func(context.Context, string) (map[string]string, error) {
 			asked++
 			if step.names == nil {
 				return nil, errors.New("nobody there")
@@ -56,49 +57,59 @@ func TestGuestsAreAskedForAgain(t *testing.T) {
 	}
 }
 
-// A slow libvirt is waited for once, and its answer is taken in when it comes; whoever came meanwhile is asked for then.
+// A domain that is locked is waited for once, and keeps no other's name back. The answer is taken in when it comes. libvirt
+// is asked anew in the end if it never answers, and no more when the connection has ended.
 func TestGuestsAreToldLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g guests
 		told := make(chan struct{}, 1)
 		g.tell(func() { told <- struct{}{} })
-		took := func(uuids []string, ask func(context.Context) (map[string]string, error)) (map[string]string, time.Duration, error) {
+		var mutex sync.Mutex
+		names, locked := map[string]string{}, map[string]time.Duration{}
+		set := func(uuid, name string, lock time.Duration) {
+			mutex.Lock()
+			defer mutex.Unlock()
+			names[uuid], locked[uuid] = name, lock
+		}
+		ask := func(ctx context.Context, about string) (map[string]string, error) {
+			mutex.Lock()
+			found, locked := maps.Clone(names), maps.Clone(locked)
+			mutex.Unlock()
+			maps.DeleteFunc(found, func(uuid, _ string) bool { return about != "" && about != uuid })
+			for uuid := range found {
+				select {
+				case <-time.After(locked[uuid]):
+				case <-ctx.Done():
+					return nil, context.Cause(ctx)
+				}
+			}
+			return found, nil
+		}
+		want := func(step string, uuids []string, waits time.Duration, fails error, want string) {
+			t.Helper()
 			start := time.Now()
-			names, err := g.of(t.Context(), uuids, ask)
-			return names, time.Since(start), err
+			got, err := g.of(t.Context(), uuids, ask)
+			if text := fmt.Sprint(got); text != "map["+want+"]" || !errors.Is(err, fails) || time.Since(start) != waits {
+				t.Errorf("%s: %s, %v, after %s", step, text, err, time.Since(start))
+			}
 		}
-		slow := func(context.Context) (map[string]string, error) {
-			<-time.After(10 * time.Second)
-			return map[string]string{"1": "a", "2": "b"}, nil
-		}
-		never := func(context.Context) (map[string]string, error) { panic("asked again") }
-		if names, wait, err := took([]string{"1"}, slow); len(names) > 0 || !errors.Is(err, errNoAnswer) || wait != answersWithin {
-			t.Error(names, err, wait)
-		}
-		if names, wait, err := took([]string{"1", "2"}, never); len(names) > 0 || !errors.Is(err, errNoAnswer) || wait > 0 {
-			t.Error(names, err, wait)
-		}
+		set("1", "a", 0)
+		set("3", "c", 0)
+		want("all at first", []string{"1"}, 0, nil, "1:a")
+		set("2", "b", 3*time.Second)
+		want("one is locked", []string{"1", "2"}, answersWithin, errNoAnswer, "1:a")
+		want("another comes", []string{"1", "2", "3"}, 0, errNoAnswer, "1:a 3:c")
+		want("nothing is asked", []string{"1", "2", "3"}, 0, errNoAnswer, "1:a 3:c")
 		<-told
-		if names, _, err := took([]string{"1"}, never); names["1"] != "a" || err != nil {
-			t.Error(names, err)
-		}
-		quick := func(context.Context) (map[string]string, error) { return map[string]string{"1": "a", "2": "c"}, nil }
-		if names, _, err := took([]string{"1", "2"}, quick); names["2"] != "c" || err != nil {
-			t.Error(names, err)
-		}
-		// One that never answers is asked anew in the end, and not at all when the connection has ended.
-		silent := func(ctx context.Context) (map[string]string, error) {
-			<-ctx.Done()
-			return nil, context.Cause(ctx)
-		}
-		_, _, _ = took([]string{"3"}, silent)
+		want("it is told", []string{"1", "2", "3"}, 0, nil, "1:a 2:b 3:c")
+		set("2", "b", 0)
+		set("4", "d", time.Hour)
+		want("one is locked for good", []string{"1", "4"}, answersWithin, errNoAnswer, "1:a")
+		set("4", "d", 0)
 		<-time.After(givenUpAfter)
-		if names, _, err := took([]string{"1", "3"}, func(context.Context) (map[string]string, error) {
-			return map[string]string{"3": "d"}, nil
-		}); names["3"] != "d" || err != nil {
-			t.Error(names, err)
-		}
-		_, _, _ = took([]string{"4"}, silent)
+		want("it is asked for anew", []string{"1", "4"}, 0, nil, "1:a 4:d")
+		set("5", "e", time.Hour)
+		want("one is locked when the connection ends", []string{"1", "4", "5"}, answersWithin, errNoAnswer, "1:a 4:d")
 		g.end()
 	})
 }
@@ -107,8 +118,9 @@ func TestGuestsAreToldLate(t *testing.T) {
 func TestGuestsAreAskedForByWhoEnds(t *testing.T) {
 	var g guests
 	ctx, cancel := context.WithCancel(t.Context())
-	answer := make(chan struct{})
-	ask := func(context.Context) (map[string]string, error) {
+	answer, told := make(chan struct{}), make(chan struct{})
+	g.tell(func() { close(told) })
+	ask := func(context.Context, string) (map[string]string, error) {
 		cancel()
 		<-answer
 		return map[string]string{"1": "a"}, nil
@@ -116,9 +128,8 @@ func TestGuestsAreAskedForByWhoEnds(t *testing.T) {
 	if _, err := g.of(ctx, []string{"1"}, ask); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	answered := g.question.answered
 	close(answer)
-	<-answered
+	<-told
 	if names, err := g.of(t.Context(), []string{"1"}, ask); err != nil || names["1"] != "a" {
 		t.Error(names, err)
 	}
