@@ -186,8 +186,8 @@ func (s *libvirtSite) stream(n *ovstest.NIC) {
 }
 
 // blind does what makes a new port of a source, which streams, and logs for how long it is not copied: from the row of its
-// port until the mirror is in force, which it returns, and by what its machine sends from the first frame on.
-func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*ovstest.NIC))) (inForce time.Time) {
+// port until the mirror is in force, and by what its machine sends from the first frame on.
+func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*ovstest.NIC))) {
 	s.Helper()
 	s.meet(at, []neighbor{s.witness}) // or the switch floods, to sources too
 	atAudit, err := at.Capture(s.ctx)
@@ -196,6 +196,7 @@ func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*
 	atWitness := s.capture(s.witness)
 	defer atWitness.Close()
 	var port newcomer
+	var inForce time.Time
 	since := time.Now()
 	mirrored := make(chan error, 1)
 	go func() {
@@ -225,7 +226,6 @@ func (s *libvirtSite) blind(what string, at neighbor, happens func(stream func(*
 	}
 	s.Logf("blind: %s %d ms from the port's row to the mirror in force; the guest's first frame came after %d ms, and of %d frames %d were not copied (%d ms)",
 		what, inForce.Sub(port.seen).Milliseconds(), first.Milliseconds(), len(witnessed), missed, length.Milliseconds())
-	return inForce
 }
 
 // missed is how many of the witnessed frames were not copied, and how long the time was from the first of them to the
@@ -297,22 +297,33 @@ func TestVMDomainsAreCopiedByName(t *testing.T) {
 		s.wantCopied(audit, s.neighbors(), web, db)
 	})
 	s.part("started slowly", func(s *libvirtSite) {
-		s.check(s.web.Destroy(s.ctx))
-		var released time.Time
-		inForce := s.blind("domain start that keeps libvirt busy", audit, func(stream func(*ovstest.NIC)) {
-			said := len(s.agent.said.String())
-			s.check(s.hypervisor.Hold())
-			started := make(chan error, 1)
-			go func() { started <- s.web.Start(s.ctx) }()
-			s.await("the agent to go on without names", func() bool { return strings.Contains(s.agent.said.String()[said:], unknown) })
-			released = time.Now()
-			s.check(s.hypervisor.Release())
-			s.check(<-started)
-			stream(web)
+		slow, err := s.hypervisor.Define(s.ctx, "web-8", 1) // the agent has never heard of them
+		s.check(err)
+		other, err := s.hypervisor.Define(s.ctx, "web-9", 1)
+		s.check(err)
+		s.check(slow.Hold())
+		said, started := len(s.agent.said.String()), make(chan error, 1)
+		go func() { started <- slow.Start(s.ctx) }()
+		s.await("the agent to go on without the name", func() bool { return strings.Contains(s.agent.said.String()[said:], unknown) })
+		s.blind("domain start while libvirt is busy with another's", audit, func(stream func(*ovstest.NIC)) {
+			s.check(other.Start(s.ctx))
+			stream(other.NIC(0))
 		})
-		s.Logf("blind: of that %d ms after libvirt went on", inForce.Sub(released).Milliseconds())
-		s.check(s.web.Up(s.ctx))
-		s.wantCopied(audit, s.neighbors(), web, db)
+		s.check(other.Up(s.ctx))
+		port := s.database.port(s.portOf(slow.NIC(0))[0])
+		if _, is := s.database.selected(port.uuid); is {
+			s.Error("a guest is copied whose name nobody can know")
+		}
+		released := time.Now()
+		s.check(slow.Release())
+		_, inForce, err := s.database.blind(s.ctx, port)
+		s.check(err)
+		s.Logf("blind: domain start that keeps libvirt busy %d ms from the end of that to the mirror in force", inForce.Sub(released).Milliseconds())
+		s.check(<-started)
+		s.check(slow.Up(s.ctx))
+		s.wantCopied(audit, s.neighbors(other.NIC(0), slow.NIC(0)), web, db, other.NIC(0), slow.NIC(0))
+		s.check(other.Destroy(s.ctx))
+		s.check(slow.Destroy(s.ctx))
 	})
 	s.part("plugged", func(s *libvirtSite) {
 		var second *ovstest.NIC

@@ -3,6 +3,7 @@ package ovstest
 import (
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Domain is a virtual machine of a Hypervisor, with the NICs that it was defined with. libvirt makes its tap devices and
@@ -235,6 +237,25 @@ func (n *NIC) Port(ctx context.Context) (port string, err error) {
 func (d *Domain) Destroy(ctx context.Context) error {
 	return d.do(ctx, "destroy", func(l *libvirt.Libvirt, dom libvirt.Domain) error { return l.DomainDestroy(dom) })
 }
+
+// Hold makes the domain's next start last until Release, its port being there. libvirt tells nothing of the domain meanwhile.
+func (d *Domain) Hold() error {
+	if err := unix.Mkfifo(d.gate(), 0o600); err != nil {
+		return fmt.Errorf("domain %s: making a gate for its start: %w", d.Name(), err)
+	}
+	return nil
+}
+
+// Release ends Hold.
+func (d *Domain) Release() error {
+	gate, err := os.OpenFile(d.gate(), os.O_WRONLY|unix.O_NONBLOCK, 0) // fails if nobody waits there
+	if err != nil {
+		return fmt.Errorf("domain %s: opening the gate for its start: %w", d.Name(), err)
+	}
+	return errors.Join(os.Remove(d.gate()), gate.Close())
+}
+
+func (d *Domain) gate() string { return d.hypervisor.path("gate-" + d.Name()) }
 
 // Rename gives the domain another name; libvirt refuses that of one that runs.
 func (d *Domain) Rename(ctx context.Context, name string) error {

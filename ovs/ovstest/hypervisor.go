@@ -14,7 +14,6 @@ import (
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
-	"golang.org/x/sys/unix"
 )
 
 // ErrNoHypervisor indicates that libvirtd or its driver of QEMU is missing on this machine.
@@ -71,9 +70,10 @@ stdio_handler = "file"
 `
 
 // A hook of libvirt's is called when a machine is about to start, its ports are there, and its domain is locked (libvirt's
-// page on hooks). This one waits at the gate, if there is one.
+// page on hooks). This one waits at the domain's gate, if there is one.
 const hook = `#!/bin/sh
-[ "$2" != start ] || [ ! -p %[1]s ] || read -r go <%[1]s || true
+gate=%s/gate-$1
+[ "$2" != start ] || [ ! -p "$gate" ] || read -r go <"$gate" || true
 `
 
 // StartHypervisor starts libvirtd without any domain, and returns when it answers. It runs until Close or the end of the
@@ -101,7 +101,7 @@ func (h *Hypervisor) start(ctx context.Context) error {
 		os.Mkdir(h.path("drivers"), 0o700),
 		os.Symlink(driver, filepath.Join(h.path("drivers"), filepath.Base(driver))), // and no other
 		os.WriteFile(h.path("libvirtd.conf"), []byte("auth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n"), 0o600),
-		os.WriteFile(h.path("hook"), fmt.Appendf(nil, hook, h.path("gate")), 0o600),
+		os.WriteFile(h.path("hook"), fmt.Appendf(nil, hook, h.dir), 0o600),
 		os.WriteFile(h.path("hold"), []byte(hold), 0o600),
 		os.WriteFile(h.path("qemu.conf"), []byte(qemuConf), 0o600),
 	); err != nil {
@@ -207,26 +207,6 @@ func (h *Hypervisor) Kill(ctx context.Context) error {
 		}
 		return false, conn.Close()
 	})
-}
-
-// Hold makes starts of domains take until Release, their ports being there.
-func (h *Hypervisor) Hold() error {
-	if err := unix.Mkfifo(h.path("gate"), 0o600); err != nil {
-		return fmt.Errorf("making a gate for starts: %w", err)
-	}
-	return nil
-}
-
-// Release ends Hold.
-func (h *Hypervisor) Release() error {
-	gate, err := os.OpenFile(h.path("gate"), os.O_WRONLY|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ENXIO) { // nobody waits there
-		return os.Remove(h.path("gate"))
-	}
-	if err != nil {
-		return fmt.Errorf("opening the gate for starts: %w", err)
-	}
-	return errors.Join(os.Remove(h.path("gate")), gate.Close())
 }
 
 // socket is one of libvirt's, as seen from here.
