@@ -45,6 +45,7 @@ type guests struct {
 type question struct {
 	answered chan struct{} // closed then
 	cancel   context.CancelFunc
+	aside    bool // nobody waits for it, for what is new is asked for by itself
 	late     bool
 }
 
@@ -77,10 +78,12 @@ func (g *guests) of(ctx context.Context, uuids []string, ask asking) (map[string
 	g.wait(ctx, g.begin(ctx, uuids, ask))
 	err := g.err
 	for _, q := range g.questions {
-		q.late = true
-		if err = errNoAnswer; ctx.Err() != nil {
-			err = context.Cause(ctx)
+		if !q.aside || q.late {
+			if err = errNoAnswer; ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
 		}
+		q.late = true
 	}
 	isGone := func(uuid string) bool { return !isIn(uuids, uuid) }
 	g.asked = slices.DeleteFunc(slices.Clone(g.asked), isGone)
@@ -93,7 +96,7 @@ func isIn(sorted []string, s string) bool {
 	return found
 }
 
-// begin asks what must be asked and is not under way, and returns the questions. A few that
+// begin asks what must be asked and is not under way, and returns what to wait for. A few that
 // are new are asked for one by one: a domain that is locked keeps no other's name back.
 func (g *guests) begin(ctx context.Context, uuids []string, ask asking) (begun []*question) {
 	const few = 8
@@ -119,7 +122,10 @@ func (g *guests) begin(ctx context.Context, uuids []string, ask asking) (begun [
 			g.asked = append(slices.Clone(g.asked), uuid)
 			slices.Sort(g.asked)
 		}
-		begun = append(begun, g.question(ctx, uuid, ask))
+		q := g.question(ctx, uuid, ask)
+		if q.aside = uuid == "" && len(about) > 1; !q.aside {
+			begun = append(begun, q)
+		}
 	}
 	return begun
 }

@@ -101,6 +101,11 @@ func TestGuestsAreToldLate(t *testing.T) {
 		want("another comes", []string{"1", "2", "3"}, 0, errNoAnswer, "1:a 3:c")
 		want("nothing is asked", []string{"1", "2", "3"}, 0, errNoAnswer, "1:a 3:c")
 		<-told
+		<-time.After(namesHold)
+		set("6", "f", 0)
+		want("all are asked for too, and one is locked", []string{"1", "2", "3", "6"}, 0, nil, "1:a 2:b 3:c 6:f")
+		want("it still is", []string{"1", "2", "3", "6"}, 0, errNoAnswer, "1:a 2:b 3:c 6:f")
+		<-told
 		want("it is told", []string{"1", "2", "3"}, 0, nil, "1:a 2:b 3:c")
 		set("2", "b", 0)
 		set("4", "d", time.Hour)
