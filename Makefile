@@ -60,7 +60,7 @@ test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Ope
 	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GOTEST) -parallel 4 -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl $(call runs,ovs35)
 
 .PHONY: test-vm
-test-vm: deps ## run the tests with virtual machines as guests, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
+test-vm: deps ## run the tests with virtual machines as guests, libvirt's domains among them, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
 	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM|^TestE2EVersions$$' ./ovs/ovstest ./cmd/spanctl $(call runs,vm)
 
 .PHONY: compatibility

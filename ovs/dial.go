@@ -87,6 +87,7 @@ func Dial(ctx context.Context, remote string, files TLS, log *slog.Logger) (*Con
 // Close ends the connection. One whose monitor has not been answered ends when it is, or no
 // longer awaited.
 func (c *Conn) Close() {
+	c.guests.end()
 	if c.starting == nil {
 		c.client.Close()
 		return

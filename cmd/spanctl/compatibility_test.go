@@ -27,7 +27,7 @@ var features = []struct {
 	name  string
 	tests *regexp.Regexp
 }{
-	{"libvirt, its real domains and names", regexp.MustCompile(`^TestVMLibvirt|^TestE2E(GuestsByTheNamesOfLibvirt|Libvirt|NamesOfGuests)`)},
+	{"libvirt, its real domains and names", regexp.MustCompile(`^TestVMDomain|^TestE2E(GuestsByTheNamesOfLibvirt|Libvirt|NamesOfGuests)`)},
 	{"virtual machines of QEMU", regexp.MustCompile(`^TestVM`)},
 	{"XAPI (XCP-ng, XenServer): its rows and their life", regexp.MustCompile(`^TestE2EXAPI`)},
 	{"OpenNebula's request for mirroring", regexp.MustCompile(`^TestE2EOpenNebula`)},

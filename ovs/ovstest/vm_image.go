@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,7 @@ func vmlinuz() (string, error) {
 	return kernel, nil
 }
 
-// initrd is the whole system of a virtual machine: vminit, built from this source, and the kernel's modules. It is made
+// initrd is the whole system of a virtual machine: vminit, built from this source, the kernel's modules and programs. It is made
 // once a process.
 var initrd = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s-%d-vminit-", prefix, os.Getpid())) // as makeDirectory names them
@@ -69,6 +70,9 @@ var initrd = sync.OnceValues(func() ([]byte, error) {
 		}
 		a.add("modules/"+filepath.Base(file), unix.S_IFREG|0o644, 0, 0, module)
 	}
+	if err := a.addTree(filepath.Join(os.Getenv(VMVariable), "root")); err != nil {
+		return nil, fmt.Errorf("adding programs: %w", err)
+	}
 	a.add("init", unix.S_IFREG|0o755, 0, 0, text)
 	a.add("TRAILER!!!", 0, 0, 0, nil)
 	return a.Bytes(), nil
@@ -92,6 +96,23 @@ func (a *archive) add(name string, mode, major, minor uint32, data []byte) {
 	a.pad()
 	a.Write(data)
 	a.pad()
+}
+
+// addTree adds all that is in a directory, which is the root there, but for symbolic links.
+func (a *archive) addTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(dir, path) // it is in dir
+		switch {
+		case err != nil || name == ".":
+			return err
+		case entry.IsDir():
+			a.add(name, unix.S_IFDIR|0o755, 0, 0, nil)
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		a.add(name, unix.S_IFREG|0o755, 0, 0, data)
+		return err
+	})
 }
 
 // pad fills up to a multiple of 4 bytes.
