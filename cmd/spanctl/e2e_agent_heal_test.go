@@ -315,11 +315,11 @@ func TestE2EAgentIsRefused(t *testing.T) {
 	s := newSite(t, "a", "b", "audit", "ids")
 	limit := func(from, to string) {
 		s.convert(func(schema *ovsSchema) {
-			mirror := string(schema.Tables["Mirror"])
-			if !strings.Contains(mirror, `"maxInteger":`+from) {
-				t.Fatalf("the schema has %s", mirror)
+			snaplen := string(schema.Tables["Mirror"].Columns["snaplen"])
+			if !strings.Contains(snaplen, `"maxInteger":`+from) {
+				t.Fatalf("the schema has %s", snaplen)
 			}
-			schema.Tables["Mirror"] = json.RawMessage(strings.Replace(mirror, `"maxInteger":`+from, `"maxInteger":`+to, 1))
+			schema.Tables["Mirror"].Columns["snaplen"] = json.RawMessage(strings.Replace(snaplen, `"maxInteger":`+from, `"maxInteger":`+to, 1))
 		})
 	}
 	limit("65535", "1000")
