@@ -110,7 +110,8 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	s := &plan.Snapshot{MirrorFilter: has(c.types[vswitchd.MirrorTable], "filter"), Intent: map[string]string{}, Reports: map[string]string{}, Local: c.local()}
 	for uuid, root := range roots {
 		s.Root, s.OVSVersion, s.Revision = uuid, value(root.OVSVersion), root.ExternalIDs[plan.KeyRevision]
-		s.Agent, s.Changing = plan.ParseLease(root.ExternalIDs[plan.KeyAgent]), c.changing(root.ExternalIDs[plan.KeyChanging])
+		s.Agent, s.Mark = plan.ParseLease(root.ExternalIDs[plan.KeyAgent]), root.ExternalIDs[plan.KeyChanging]
+		s.Changing = c.changing(s.Mark)
 		for key, text := range root.ExternalIDs {
 			if name, ok := strings.CutPrefix(key, plan.KeyIntentPrefix); ok {
 				s.Intent[name] = text

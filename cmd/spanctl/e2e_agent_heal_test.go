@@ -308,6 +308,25 @@ func TestE2EAgentWithoutRules(t *testing.T) {
 	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
 }
 
+// The mark of a spanctl that was killed between steps holds the agent up until it is old, and then goes.
+func TestE2EAgentClearsMarks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	p := s.agent()
+	until := time.Now().Add(2 * time.Second).UTC()
+	s.vsctl("set", "Open_vSwitch", ".", `external_ids:"`+plan.KeyChanging+`"="`+until.Format(time.RFC3339Nano)+` killed"`)
+	s.vsctl("set", "Open_vSwitch", ".", `external_ids:"spanctl/session/audit"="{\"version\":1,\"sources\":[{\"vm\":\"[ab]\"}],\"destinations\":[{\"vm\":\"audit\"}]}"`)
+	s.await("the mark to go", func() bool {
+		return !strings.Contains(s.vsctl("--no-wait", "get", "Open_vSwitch", ".", "external_ids"), plan.KeyChanging)
+	})
+	if now := time.Now(); now.Before(until) {
+		t.Errorf("the mark has gone %v early", until.Sub(now))
+	}
+	s.awaitActive("audit")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	s.terminate(p)
+}
+
 // What the database refuses for one session is reported and tried again, and hurts no other: here a schema that knows no
 // such snaplen, until it does.
 func TestE2EAgentIsRefused(t *testing.T) {

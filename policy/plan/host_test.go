@@ -67,7 +67,7 @@ func TestSameHostKnowsEveryField(t *testing.T) {
 		of    reflect.Type
 		known string
 	}{
-		{reflect.TypeFor[plan.Snapshot](), "Root OVSVersion Revision MirrorFilter Intent Bridges Local Agent Reports Changing " + // of OVSDB
+		{reflect.TypeFor[plan.Snapshot](), "Root OVSVersion Revision MirrorFilter Intent Bridges Local Agent Reports Changing Mark " + // of OVSDB
 			"Routes BadFiles Addresses Daemon Guests GuestsError"},
 		{reflect.TypeFor[plan.Bridge](), "UUID Name Ports Mirrors Datapath FailMode FloodVLANs STP OtherConfig ExternalIDs " + // of OVSDB
 			"Flows Meters FlowsError"},

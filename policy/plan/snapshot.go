@@ -75,6 +75,8 @@ type Snapshot struct {
 	// Changing is until when another spanctl may be between the steps of a change, zero if
 	// none is: what is inert is then its own.
 	Changing time.Time
+	// Mark is the text under KeyChanging, which may be left of one that was killed.
+	Mark string
 	// Guests are names of libvirt's domains by UUID, those that [Intent.Domains] lists;
 	// libvirt has no domain of a UUID that is not in it.
 	Guests map[string]string
