@@ -66,6 +66,9 @@ type Snapshot struct {
 	BadFiles map[string]string
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
+	// Deaf are the Interfaces among [Snapshot.Listening] to whose devices ovs-vswitchd
+	// does not listen.
+	Deaf map[string]bool
 	// Daemon tells one run of ovs-vswitchd from another, empty if that is not known.
 	Daemon string
 	// Agent is the agent that last said it keeps the intent in force, nil if none did, and
