@@ -107,7 +107,8 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	if len(roots) == 0 {
 		return nil, fmt.Errorf("%w: %s: the database has no Open_vSwitch row; run ovs-vsctl init", ErrUnreachable, c.remote)
 	}
-	s := &plan.Snapshot{MirrorFilter: has(c.types[vswitchd.MirrorTable], "filter"), Intent: map[string]string{}, Reports: map[string]string{}, Local: c.local()}
+	s := &plan.Snapshot{Intent: map[string]string{}, Reports: map[string]string{}, Local: c.local()}
+	s.MirrorFilter = has(c.types[vswitchd.MirrorTable], "filter")
 	for uuid, root := range roots {
 		s.Root, s.OVSVersion, s.Revision = uuid, value(root.OVSVersion), root.ExternalIDs[plan.KeyRevision]
 		s.Agent, s.Mark = plan.ParseLease(root.ExternalIDs[plan.KeyAgent]), root.ExternalIDs[plan.KeyChanging]

@@ -8,8 +8,8 @@ import (
 )
 
 // The device of a guest is replaced by another of the same name, and its port in one transaction: ovs-vswitchd goes on with
-// the one that is gone (OVS 3.1.0, userspace datapath), and OVSDB shows nothing of it. Status says that nothing of the guest's is copied,
-// with an agent and without, until the port is added anew. As a destination the new device is as good as the old.
+// the one that is gone (OVS 3.1.0, userspace datapath), and OVSDB shows nothing of it. Status says that nothing of the guest's
+// is copied, with an agent and without, until the port is added anew. As a destination the new device is as good as the old.
 func TestE2EDeviceReplacedUnderItsName(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "a", "b", "c", "audit")

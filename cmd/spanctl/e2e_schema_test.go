@@ -164,8 +164,8 @@ func TestE2ESchemasOfOtherReleases(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSiteOf(t, ovstest.Config{Schema: schema.write(t)}, "a", "b", "audit", "ids", "hub1", "hub2", "web", "theirs")
-			s.vsctl("--", "--id=@p", "get", "Port", "vif-theirs", "--", "--id=@m", "create", "Mirror", "name=theirs", "select_all=true", "select_vlan=7", "output_port=@p",
-				"--", "add", "Bridge", "br0", "mirrors", "@m")
+			s.vsctl("--", "--id=@p", "get", "Port", "vif-theirs", "--", "--id=@m", "create", "Mirror", "name=theirs",
+				"select_all=true", "select_vlan=7", "output_port=@p", "--", "add", "Bridge", "br0", "mirrors", "@m")
 			if name == "later" {
 				s.check(s.lab.Transact(s.ctx, `{"op":"insert","table":"Later","row":{"name":"theirs"}}`))
 			}

@@ -203,7 +203,8 @@ func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 		if device != "" {
 			unheardOf = append(unheardOf, unheard(device))
 		}
-		if delivers && device == "" && copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) && copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
+		if delivers && device == "" && copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) &&
+			copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
 			h.Copied++
 		} else {
 			h.Blind = append(h.Blind, port.Name)
