@@ -77,7 +77,7 @@ type agent struct {
 	track   reconcile.Track
 	lease   plan.Lease
 	last    map[string]string // the reports of sessions, by name, that were logged
-	// complaint is the last error that was logged.
+	// complaint is the last error that was logged since all went well.
 	complaint string
 	ctx       context.Context // ends with the agent
 }

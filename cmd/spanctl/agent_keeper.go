@@ -81,6 +81,9 @@ func (k *keeper) Pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	if errors.Is(err, ovs.ErrUnreachable) || errors.Is(err, ovs.ErrPermission) {
 		err = fmt.Errorf("%w: %w", reconcile.ErrGone, err)
 	}
+	if err == nil {
+		k.complaint = "" // the same is news again
+	}
 	k.state.passed(time.Since(start))
 	return result, err
 }
