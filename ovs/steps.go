@@ -59,7 +59,7 @@ func (c *Conn) clearMark(ctx context.Context, snap *plan.Snapshot) {
 		Op: ovsdb.OperationMutate, Table: vswitchd.OpenvSwitchTable, Where: []ovsdb.Condition{isUUID(snap.Root)},
 		Mutations: []ovsdb.Mutation{*ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, pair)},
 	})
-	comment := "spanctl clears the mark of one that was killed"
+	comment := commentMark
 	b.add(ovsdb.Operation{Op: ovsdb.OperationComment, Comment: &comment})
 	if _, err := c.transact(ctx, b.ops); err != nil {
 		c.log.DebugContext(ctx, "an old mark is left", "error", err) // it does no harm

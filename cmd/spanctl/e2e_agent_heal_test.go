@@ -324,6 +324,9 @@ func TestE2EAgentClearsMarks(t *testing.T) {
 	}
 	s.awaitActive("audit")
 	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	if out := s.want(exitOK, "history"); strings.Contains(out, `"`) || strings.Count(out, "session audit") != 1 {
+		t.Errorf("history has more than what the agent has made:\n%s", out)
+	}
 	s.terminate(p)
 }
 
