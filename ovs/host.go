@@ -24,8 +24,8 @@ import (
 // socket.
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
-// LookAtHost adds to the snapshot what OVSDB does not tell: which ovs-vswitchd runs, the
-// rules of tap bridges, the names of guests that the intent may mean, and what its tunnels
+// LookAtHost adds to the snapshot what OVSDB does not tell: which ovs-vswitchd runs, which
+// devices it does not listen to, the rules of tap bridges, the names of guests that the intent may mean, and what its tunnels
 // need: how packets to their far ends leave the host and its own addresses, as the kernel
 // says in ovs-vswitchd's network namespace, and which key files cannot be read. What
 // cannot be known is left out: of a remote database, without the rights to look, where
@@ -39,6 +39,7 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 		s.Daemon = strconv.Itoa(pid)
 	}
 	c.readRules(ctx, s)
+	c.lookForDeaf(ctx, s)
 	remotes := intent.Remotes()
 	if len(remotes) == 0 {
 		return

@@ -141,11 +141,11 @@ func (s *site) ours() (state, turns string) {
 }
 
 // transactions is how many of the database's transactions are changes of spanctl's, by their comments: neither an agent's
-// leases nor its reports.
+// leases nor its reports, nor marks that are cleared.
 func (s *site) transactions() int {
 	s.Helper()
 	log, err := os.ReadFile(filepath.Join(s.lab.Dir, "conf.db"))
 	s.check(err)
 	count := func(comment string) int { return bytes.Count(log, []byte(`"_comment":"spanctl `+comment)) }
-	return count("") - count("agent: lease") - count("agent reports")
+	return count("") - count("agent: lease") - count("agent reports") - count("clears the mark")
 }

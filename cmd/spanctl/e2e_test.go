@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -27,9 +28,16 @@ type site struct {
 // the test.
 func newSite(t *testing.T, guests ...string) *site {
 	t.Helper()
+	return newSiteOf(t, ovstest.Config{}, guests...)
+}
+
+// newSiteOf is newSite with more said of the lab, which is named for the test if it has no name.
+func newSiteOf(t *testing.T, cfg ovstest.Config, guests ...string) *site {
+	t.Helper()
+	cfg.Name = cmp.Or(cfg.Name, t.Name())
 	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	t.Cleanup(cancel)
-	lab, err := ovstest.Start(ctx, ovstest.Config{Name: t.Name()})
+	lab, err := ovstest.Start(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

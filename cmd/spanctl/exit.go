@@ -62,7 +62,7 @@ func exitCode(err error) int {
 	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret), errors.Is(err, ovs.ErrNoLog),
 		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid
-	case errors.Is(err, plan.ErrRefused), errors.Is(err, openflow.ErrRejected):
+	case errors.Is(err, plan.ErrRefused), errors.Is(err, openflow.ErrRejected), errors.Is(err, ovs.ErrSchema):
 		return exitRefused
 	case errors.Is(err, ovs.ErrUnreachable), errors.Is(err, ovs.ErrPermission):
 		return exitUnreachable

@@ -66,6 +66,9 @@ type Snapshot struct {
 	BadFiles map[string]string
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
+	// Deaf are the Interfaces among [Snapshot.Listening] to whose devices ovs-vswitchd
+	// does not listen.
+	Deaf map[string]bool
 	// Daemon tells one run of ovs-vswitchd from another, empty if that is not known.
 	Daemon string
 	// Agent is the agent that last said it keeps the intent in force, nil if none did, and
@@ -75,6 +78,8 @@ type Snapshot struct {
 	// Changing is until when another spanctl may be between the steps of a change, zero if
 	// none is: what is inert is then its own.
 	Changing time.Time
+	// Mark is the text under KeyChanging, which may be left of one that was killed.
+	Mark string
 	// Guests are names of libvirt's domains by UUID, those that [Intent.Domains] lists;
 	// libvirt has no domain of a UUID that is not in it.
 	Guests map[string]string
