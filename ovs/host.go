@@ -133,7 +133,7 @@ func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
 		return fmt.Errorf("network namespace of ovs-vswitchd (pid %d): %w", pid, err)
 	}
 	defer ns.Close()
-	handle, err := netlink.NewHandleAt(ns)
+	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE) // others may be no part of the kernel
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}
