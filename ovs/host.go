@@ -25,8 +25,8 @@ import (
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
 // LookAtHost adds to the snapshot what OVSDB does not tell: which ovs-vswitchd runs, the
-// rules of tap bridges, the names of guests that the intent may mean, and what its tunnels
-// need: how packets to their far ends leave the host and its own addresses, as the kernel
+// rules of tap bridges, the names of guests that the intent may mean, ports that are tunnels
+// of the kernel's, and what tunnels need: how packets to their far ends leave the host and its own addresses, as the kernel
 // says in ovs-vswitchd's network namespace, and which key files cannot be read. What
 // cannot be known is left out: of a remote database, without the rights to look, where
 // ovs-vswitchd does not run, or libvirt does not answer.
@@ -39,7 +39,7 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 		s.Daemon = strconv.Itoa(pid)
 	}
 	c.readRules(ctx, s)
-	remotes := intent.Remotes()
+	remotes := append(intent.Remotes(), c.lookAtDevices(ctx, s)...)
 	if len(remotes) == 0 {
 		return
 	}
@@ -76,6 +76,24 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 	if err != nil {
 		c.log.DebugContext(ctx, "routes are not known", "error", err)
 	}
+}
+
+// lookAtDevices adds to the snapshot which ports are tunnels of the kernel's own, and returns their far ends.
+func (c *Conn) lookAtDevices(ctx context.Context, s *plan.Snapshot) (remotes []netip.Addr) {
+	ns, err := c.namespace()
+	if err == nil {
+		defer ns.Close()
+		s.Devices, err = lookAtDevices(ns, s)
+	}
+	if err != nil {
+		c.log.DebugContext(ctx, "the kernel's tunnels are not known", "error", err)
+	}
+	for _, d := range s.Devices {
+		if d.Remote.IsValid() {
+			remotes = append(remotes, d.Remote)
+		}
+	}
+	return remotes
 }
 
 func lookUp(handle *netlink.Handle, links []netlink.Link, address netip.Addr) (plan.Route, error) {
@@ -120,17 +138,11 @@ func addressOf(ip net.IP) netip.Addr {
 	return address.Unmap()
 }
 
-// inNamespace calls f with a netlink handle of ovs-vswitchd's network
-// namespace. The daemon is found as OVS's own tools do: by ovs-vswitchd.pid in
-// $OVS_RUNDIR, which is where the database's socket is.
+// inNamespace calls f with a netlink handle of ovs-vswitchd's network namespace.
 func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
-	_, pid, err := c.daemon()
+	ns, err := c.namespace()
 	if err != nil {
 		return err
-	}
-	ns, err := netns.GetFromPid(pid)
-	if err != nil {
-		return fmt.Errorf("network namespace of ovs-vswitchd (pid %d): %w", pid, err)
 	}
 	defer ns.Close()
 	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE) // others may be no part of the kernel
@@ -139,6 +151,21 @@ func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
 	}
 	defer handle.Close()
 	return f(handle)
+}
+
+// namespace is ovs-vswitchd's network namespace. The daemon is found as OVS's own
+// tools do: by ovs-vswitchd.pid in $OVS_RUNDIR, which is where the database's socket
+// is.
+func (c *Conn) namespace() (netns.NsHandle, error) {
+	_, pid, err := c.daemon()
+	if err != nil {
+		return netns.None(), err
+	}
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return netns.None(), fmt.Errorf("network namespace of ovs-vswitchd (pid %d): %w", pid, err)
+	}
+	return ns, nil
 }
 
 // daemon finds ovs-vswitchd, and the folder of its control sockets, by its pid file

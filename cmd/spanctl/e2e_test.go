@@ -45,6 +45,9 @@ func newSite(t *testing.T, guests ...string) *site {
 	return s
 }
 
+// kernels tells whether the lab's datapath is the kernel's, as in make test-kernel, and not that of ovs-vswitchd itself.
+func (s *site) kernels() bool { return s.lab.Datapath() == "system" }
+
 // sub runs a part of the test on the same site.
 func (s *site) sub(name string, f func(s *site)) {
 	s.Helper()

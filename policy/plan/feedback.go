@@ -37,11 +37,12 @@ func (c *compiler) findLeaks() []leak {
 	}
 	for _, d := range c.deliveries {
 		for _, t := range d.targets {
-			if t.tunnel == nil {
+			wraps := t.wraps()
+			if wraps == nil {
 				continue
 			}
-			l := leak{delivery: d, sessions: d.sessions[0].Name, text: t.tunnel.text, tunnel: t.tunnel, device: -1}
-			if route, known := c.route(t.tunnel); known {
+			l := leak{delivery: d, sessions: d.sessions[0].Name, text: wraps.text, tunnel: wraps, device: -1}
+			if route, known := c.route(wraps); known {
 				l.route = route
 				add(l, route.Devices)
 			} else {
@@ -273,6 +274,7 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	if l.device >= 0 {
 		way, remedy = c.wayOut(l), ""
 	}
+	// In the direct tier there is no tap bridge on the way.
 	path := []string{bridge, g.delivery.name, l.text, way, bridge}
 	if l.delivery != g.delivery {
 		path = []string{fmt.Sprintf("%s of session %s", l.text, l.sessions), way, bridge, g.delivery.name, labels(g.sessions[0].Places)}
@@ -283,7 +285,7 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	remedy += "copy only what ports send, less the host's own ({role: guest, direction: from}, {role: uplink, direction: from}), "
 	return &Refusal{
 		Session: o.Name, Field: "destinations",
-		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(path), " -> "), why),
+		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(slices.DeleteFunc(path, func(at string) bool { return at == "" })), " -> "), why),
 		Harm:    true,
 		Remedy:  remedy + "copy other bridges, or send by a way that none of the copied bridges is on",
 	}
