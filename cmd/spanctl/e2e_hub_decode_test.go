@@ -58,6 +58,10 @@ func (a *arrival) gre(l *layers.GRE) {
 			a.tunnel += fmt.Sprintf(" key %d", l.Key)
 		}
 	case layers.EthernetTypeERSPAN:
+		if !l.SeqPresent { // draft-foschiano-erspan-03, section 4.1: nothing else tells it from type II
+			a.tunnel = "erspan I"
+			return
+		}
 		var e layers.ERSPANII
 		if err := e.DecodeFromBytes(l.Payload, gopacket.NilDecodeFeedback); err != nil || e.Version != 1 || l.KeyPresent {
 			a.tunnel = fmt.Sprintf("malformed erspan II: %v %+v", err, e)

@@ -10,6 +10,9 @@ import (
 
 // kernelTests are the tests that TestKernel runs.
 var kernelTests = []string{
+	"TestKernelOnlyUnpacksWhatTunnelsBring",
+	"TestKernelOnlyDevicesAreDestinations",
+	"TestKernelOnlyLoopsWithoutGuards",
 	"TestE2ERunningConnectionsFollow",
 	"TestE2EHubCopiesEveryKindOnceToSixDestinations",
 	"TestE2EHubCopiesEveryKindOnceToSixDestinationsOverIPv6",

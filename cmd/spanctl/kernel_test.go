@@ -37,7 +37,7 @@ func TestKernel(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		err := ovstest.Program{
-			Name: t.Name(), File: program, CPUs: 2, Memory: 2048,
+			Name: t.Name(), File: program, Programs: []string{"ip", "nsenter"}, CPUs: 2, Memory: 2048,
 			Args: []string{"-test.v", "-test.parallel=2", "-test.timeout=15m", "-test.run=^(TestDatapathIsTheKernels|" + strings.Join(names, "|") + ")$"},
 			Env:  []string{ovstest.DatapathVariable + "=system"},
 		}.Run(ctx, writer)
@@ -100,7 +100,7 @@ func relate(t *testing.T, output io.Reader) (ran map[string]bool) {
 		t.Error(err)
 	}
 	for name, rest := range said {
-		if len(rest) > 0 && t.Failed() || name != "" && !ran[name] {
+		if len(rest) > 0 && name == "" && t.Failed() || name != "" && !ran[name] {
 			t.Logf("%s: %s", name, strings.Join(rest, "\n"))
 		}
 	}
