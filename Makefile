@@ -36,7 +36,7 @@ test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GO) test -race -parallel 4 -timeout 20m ./... # they wait more than they compute
 
 .PHONY: test-all
-test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 test-vm test-kernel ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, the kernel's datapath, short fuzzing, each benchmark once
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
@@ -55,6 +55,10 @@ test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Ope
 .PHONY: test-vm
 test-vm: deps ## run the tests with virtual machines as guests, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
 	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM' ./ovs/ovstest ./cmd/spanctl
+
+.PHONY: test-kernel
+test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual machine by QEMU without KVM, its kernel from Debian in a cache folder (Debian; as root)
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -v -tags vm -count 1 -timeout 20m -run '^TestKernel$$' ./cmd/spanctl
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

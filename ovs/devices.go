@@ -1,6 +1,7 @@
 package ovs
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,33 +28,49 @@ var farEnd = map[string]struct {
 	"geneve":    {[]uint16{nl.IFLA_GENEVE_REMOTE, nl.IFLA_GENEVE_REMOTE6}, nl.IFLA_GENEVE_PORT},
 }
 
-// lookAtDevices finds those Interfaces that are tunnels of the kernel's own, in a network namespace. netlink's Link has the
-// far ends of some kinds only.
-func lookAtDevices(ns netns.NsHandle, s *plan.Snapshot) (map[string]plan.Device, error) {
-	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("netlink: %w", err)
+// lookAtDevices adds to the snapshot which Interfaces are tunnels of the kernel's own, and returns their far ends. netlink's
+// Link has those of some kinds only.
+func (c *Conn) lookAtDevices(ctx context.Context, s *plan.Snapshot) (remotes []netip.Addr) {
+	names := s.MayWrap()
+	if len(names) == 0 {
+		return nil
 	}
-	defer socket.Close()
-	devices := map[string]plan.Device{}
-	for b := range s.Bridges {
-		for p := range s.Bridges[b].Ports {
-			for i := range s.Bridges[b].Ports[p].Interfaces {
-				iface := &s.Bridges[b].Ports[p].Interfaces[i]
-				if may, _ := iface.Wraps(); !may {
-					continue
-				}
-				device, wraps, err := lookAtDevice(socket, iface.Name)
-				if err != nil {
-					return nil, fmt.Errorf("device %s: %w", iface.Name, err)
-				}
-				if wraps {
-					devices[iface.Name] = device
-				}
+	err := c.inSocket(func(socket *nl.NetlinkSocket) error {
+		s.Devices = map[string]plan.Device{}
+		for _, name := range names {
+			device, wraps, err := lookAtDevice(socket, name)
+			if err != nil {
+				return fmt.Errorf("device %s: %w", name, err)
+			}
+			if !wraps {
+				continue
+			}
+			s.Devices[name] = device
+			if device.Remote.IsValid() {
+				remotes = append(remotes, device.Remote)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		c.log.DebugContext(ctx, "not all tunnels of the kernel's are known", "error", err)
 	}
-	return devices, nil
+	return remotes
+}
+
+// inSocket calls f with a netlink socket of ovs-vswitchd's network namespace.
+func (c *Conn) inSocket(f func(*nl.NetlinkSocket) error) error {
+	ns, err := c.namespace()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	defer socket.Close()
+	return f(socket)
 }
 
 // lookAtDevice asks for one device. One that is not there is no tunnel.

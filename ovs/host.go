@@ -78,24 +78,6 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 	}
 }
 
-// lookAtDevices adds to the snapshot which ports are tunnels of the kernel's own, and returns their far ends.
-func (c *Conn) lookAtDevices(ctx context.Context, s *plan.Snapshot) (remotes []netip.Addr) {
-	ns, err := c.namespace()
-	if err == nil {
-		defer ns.Close()
-		s.Devices, err = lookAtDevices(ns, s)
-	}
-	if err != nil {
-		c.log.DebugContext(ctx, "the kernel's tunnels are not known", "error", err)
-	}
-	for _, d := range s.Devices {
-		if d.Remote.IsValid() {
-			remotes = append(remotes, d.Remote)
-		}
-	}
-	return remotes
-}
-
 func lookUp(handle *netlink.Handle, links []netlink.Link, address netip.Addr) (plan.Route, error) {
 	found, err := handle.RouteGet(address.AsSlice())
 	switch {

@@ -83,7 +83,7 @@ func TestE2EHubSnaplenCutsAtEveryLocalDestination(t *testing.T) {
 			sent = append(sent, frame, ovstest.Tagged(frame, 10), ovstest.QinQ(frame, 10, 20))
 		}
 		for _, frame := range sent {
-			want = append(want, frame[:min(snaplen, len(frame))])
+			want = append(want, s.cut(frame, snaplen))
 		}
 		s.send(a, sent...)
 		s.check(atB.FenceFrame(s.ctx, a, marker))

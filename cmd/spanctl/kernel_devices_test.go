@@ -168,3 +168,42 @@ func TestKernelOnlyLoopsWithoutGuards(t *testing.T) {
 		t.Error("no copy was copied")
 	}
 }
+
+// Where the way is too narrow for a copy the kernel sends it in fragments, also by a bridge that is copied: no fragment is
+// copied, and the collector has each frame whole.
+func TestKernelOnlySendsLargeCopiesInFragments(t *testing.T) {
+	t.Parallel()
+	u := newUnderlay(t)
+	u.vsctl("set", "Interface", "br-ext", "mtu_request=1500")
+	u.ip(u.sensor.Launch, "link add ids0 mtu 1500 type erspan oseq key 100 local %s remote %s erspan_ver 1", u.sensor.Addr(), u.host.Addr())
+	u.ip(u.sensor.Launch, "link set ids0 up")
+	if out := u.apply(u.everywhere()); !strings.Contains(out, "sent in fragments") {
+		t.Errorf("apply does not say that large copies are sent in fragments:\n%s", out)
+	}
+	u.settle()
+	unpacked, err := u.sensor.CaptureDevice(u.ctx, "ids0")
+	u.check(err)
+	wire := u.capture(u.sensor)
+	var sent [][]byte
+	for _, length := range []int{1400, 1450, 1451, 1500, 1514} {
+		for _, pair := range [][2]*ovstest.Guest{{u.a, u.b}, {u.v, u.w}} {
+			frame := ovstest.UDP(pair[0], pair[1], 1000, 2000, append(ovstest.Payload("large"), make([]byte, length)...)[:length-42])
+			u.send(pair[0], frame)
+			sent = append(sent, frame)
+		}
+	}
+	u.check(unpacked.Fence(u.ctx, u.v, u.w))
+	u.wantExactly(unpacked, sent...)
+	whole, parts := 0, 0
+	for _, f := range wire.Frames() {
+		if f.Data[20]&0x3f != 0 || f.Data[21] != 0 { // more fragments, or an offset
+			parts++
+		} else {
+			whole++
+		}
+	}
+	if most := len(sent); parts == 0 || parts%2 != 0 || parts/2+whole > most+2*3 {
+		t.Errorf("on the wire are %d packets and %d fragments, of %d copies", whole, parts, most)
+	}
+	u.wantNoLoop()
+}

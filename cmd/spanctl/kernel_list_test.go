@@ -13,6 +13,7 @@ var kernelTests = []string{
 	"TestKernelOnlyUnpacksWhatTunnelsBring",
 	"TestKernelOnlyDevicesAreDestinations",
 	"TestKernelOnlyLoopsWithoutGuards",
+	"TestKernelOnlySendsLargeCopiesInFragments",
 	"TestE2ERunningConnectionsFollow",
 	"TestE2EHubCopiesEveryKindOnceToSixDestinations",
 	"TestE2EHubCopiesEveryKindOnceToSixDestinationsOverIPv6",

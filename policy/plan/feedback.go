@@ -274,7 +274,6 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	if l.device >= 0 {
 		way, remedy = c.wayOut(l), ""
 	}
-	// In the direct tier there is no tap bridge on the way.
 	path := []string{bridge, g.delivery.name, l.text, way, bridge}
 	if l.delivery != g.delivery {
 		path = []string{fmt.Sprintf("%s of session %s", l.text, l.sessions), way, bridge, g.delivery.name, labels(g.sessions[0].Places)}

@@ -37,6 +37,9 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 				!slices.ContainsFunc(c.ports, func(p *Port) bool { return p.on(route.Devices...) }) {
 				list = append(list, "nothing is sent to "+t.tunnel.text+": the userspace datapath sends by ports of its bridges alone, and the route leads by "+route.Devices[0])
 			}
+			if t.tunnel.options["seq"] == "true" && (d.datapath == "" || d.datapath == "system") {
+				list = append(list, "copies to "+t.tunnel.text+" have no sequence numbers: the kernel's datapath sends none by GRE")
+			}
 			if local := t.tunnel.local; local.IsValid() && c.snap.Addresses != nil && !slices.Contains(c.snap.Addresses, local) {
 				list = append(list, "nothing is sent to "+t.tunnel.text+": local "+local.String()+" is no address of this host")
 			}
