@@ -102,22 +102,22 @@ func (i *image) file(name, from string) error {
 	return nil
 }
 
-// program adds a program of this machine with the shared libraries that ldd(1) says it has.
+// program adds a program of this machine, or of the other system that labs run, with the shared libraries that ldd(1) says
+// it has.
 func (i *image) program(name string) error {
-	file, err := exec.LookPath(name)
+	cmd := exec.Command("sh", "-c", `command -v "$0" && ldd "$(command -v "$0")"`, name)
+	rooted(cmd)
+	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, ErrNotInstalled)
+		return fmt.Errorf("%s: %w: %w", name, ErrNotInstalled, err)
 	}
-	out, err := exec.Command("ldd", file).Output()
-	if err != nil {
-		return fmt.Errorf("ldd %s: %w", file, err)
-	}
-	for _, part := range append(strings.Fields(string(out)), file) {
+	root := os.Getenv(RootVariable)
+	for _, part := range strings.Fields(string(out)) {
 		inside := strings.TrimPrefix(part, "/")
 		if inside == part || i.files[inside] {
 			continue
 		}
-		if err := i.file(inside, part); err != nil {
+		if err := i.file(inside, root+part); err != nil {
 			return err
 		}
 	}
