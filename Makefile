@@ -58,7 +58,7 @@ test-vm: deps ## run the tests with virtual machines as guests, by QEMU without 
 
 .PHONY: test-kernel
 test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual machine by QEMU without KVM, its kernel from Debian in a cache folder (Debian; as root)
-	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -v -tags vm -count 1 -timeout 20m -run '^TestKernel$$' ./cmd/spanctl
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -v -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck
