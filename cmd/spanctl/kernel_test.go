@@ -54,7 +54,7 @@ func TestKernel(t *testing.T) {
 		err := ovstest.Program{
 			Name: t.Name(), File: program, Programs: []string{"ip", "nsenter"}, CPUs: 2, Memory: 2048,
 			Args: []string{"-test.v", "-test.parallel=2", "-test.timeout=24m", "-test.run=" + pattern},
-			Env:  []string{ovstest.DatapathVariable + "=system"},
+			Env:  []string{ovstest.DatapathVariable + "=system", "SPANCTL_TIMEOUT=60s"}, // an emulated machine is slow
 		}.Run(ctx, writer)
 		_ = writer.Close() // it never fails
 		ended <- err

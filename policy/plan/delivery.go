@@ -64,6 +64,9 @@ func treatmentOf(s *policy.Session) treatment {
 // sends reports whether rules send the copies; else mirrors do.
 func (t *tap) sends() bool { return t.tier == TierFlow && !t.failsOpen }
 
+// kernels reports whether the bridge's datapath is the kernel's.
+func (t *tap) kernels() bool { return t.datapath == "" || t.datapath == "system" }
+
 // rspan reports whether copies go into a VLAN; that is then all there is.
 func (d *delivery) rspan() bool { return d.targets[0].rspan() }
 
