@@ -69,7 +69,7 @@ compatibility: ## write docs/reference/compatibility.md of what make test test-a
 
 .PHONY: test-kernel
 test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual machine by QEMU without KVM, its kernel from Debian in a cache folder (Debian; as root)
-	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -v -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl $(call runs,kernel)
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

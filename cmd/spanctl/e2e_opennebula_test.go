@@ -67,7 +67,7 @@ func (s *oneSite) talk(from, to string, vlan int) (sent [][]byte) {
 
 // OpenNebula's request of mirrors (one, issue 7638) as a checklist: from vNICs, from VLANs, and from vNICs and VLANs, by
 // ERSPAN type II and RSPAN. Open vSwitch sends no ERSPAN type I, which is said, with the way that there is
-// (TestKernelOnlyDevicesAreDestinations), and what stands goes on.
+// (TestE2EKernelDevicesAreDestinations), and what stands goes on.
 func TestE2EOpenNebulaPortMirroring(t *testing.T) {
 	t.Parallel()
 	s := newOneSite(t)

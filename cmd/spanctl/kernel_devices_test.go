@@ -12,7 +12,7 @@ import (
 	"spanctl/ovs/ovstest"
 )
 
-// Tests of what only a kernel with Open vSwitch's datapath has (TestKernelOnly…): TestKernel runs them. Its own devices for
+// Tests of what only a kernel with Open vSwitch's datapath has (TestE2EKernel…): TestKernel runs them. Its own devices for
 // tunnels unpack copies, and send them.
 
 // ip runs ip(8) in the namespace in which launch starts programs.
@@ -28,7 +28,7 @@ func (s *site) ip(launch func(*exec.Cmd) error, format string, args ...any) {
 }
 
 // What a collector's kernel unpacks, by devices of its own for each kind of tunnel, is the very frames that were copied.
-func TestKernelOnlyUnpacksWhatTunnelsBring(t *testing.T) {
+func TestE2EKernelUnpacksWhatTunnelsBring(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		cfg     ovstest.CollectorConfig
@@ -82,7 +82,7 @@ func TestKernelOnlyUnpacksWhatTunnelsBring(t *testing.T) {
 
 // A tunnel of the kernel's own, a port of a bridge by the administrator's hand, is a destination as any port is: ERSPAN of
 // type I goes no other way. Its packets are the host's, and where they leave by a bridge that is copied none of them is.
-func TestKernelOnlyDevicesAreDestinations(t *testing.T) {
+func TestE2EKernelDevicesAreDestinations(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, device, wire string }{
 		{"ERSPAN I", "erspan local %[1]s remote %[2]s erspan_ver 0", "erspan I"},
@@ -139,7 +139,7 @@ func TestKernelOnlyDevicesAreDestinations(t *testing.T) {
 }
 
 // What guards are for: without them a tunnel by the bridge that it is copied from does loop, until the MTU ends it.
-func TestKernelOnlyLoopsWithoutGuards(t *testing.T) {
+func TestE2EKernelLoopsWithoutGuards(t *testing.T) {
 	t.Parallel()
 	u := newUnderlay(t)
 	u.vsctl("add-port", "br-ext", "gre1", "--", "set", "Interface", "gre1", "type=gre", "options:remote_ip="+u.sensor.Addr().String(), "options:key=9",
@@ -166,7 +166,7 @@ func TestKernelOnlyLoopsWithoutGuards(t *testing.T) {
 
 // Where the way is too narrow for a copy the kernel sends it in fragments, also by a bridge that is copied: no fragment is
 // copied, and the collector has each frame whole.
-func TestKernelOnlySendsLargeCopiesInFragments(t *testing.T) {
+func TestE2EKernelSendsLargeCopiesInFragments(t *testing.T) {
 	t.Parallel()
 	u := newUnderlay(t)
 	u.vsctl("set", "Interface", "br-ext", "mtu_request=1500")
