@@ -15,6 +15,8 @@ var kernelTests = []string{
 	"TestE2EAgentHeals",
 	"TestE2EFlowSnaplenCutsAtEveryDestination",
 	"TestE2EFlowTagsAreThoseAskedFor",
+	"TestE2EFlowIsolation",
+	"TestE2EFlowBalanceHandsOver",
 	"TestE2EFlowFeedbackCopiesWhatIsAskedFor",
 	"TestE2EFlowBalanceKeepsConnectionsWhole",
 	"TestE2EFlowSampleKeepsOneInFour",
