@@ -23,7 +23,7 @@ import (
 // Open vSwitch's datapath, each as a subtest of its name. It needs SPANCTL_VM, as the tests of virtual machines do. With
 // SPANCTL_KERNEL_RUN it runs the tests that this regular expression finds, whatever they are.
 func TestKernel(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 29*time.Minute)
 	defer cancel()
 	program := filepath.Join(t.TempDir(), "spanctl.test")
 	build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "vm", "-ldflags=-s -w", "-o", program, ".")
@@ -53,7 +53,7 @@ func TestKernel(t *testing.T) {
 	go func() {
 		err := ovstest.Program{
 			Name: t.Name(), File: program, Programs: []string{"ip", "nsenter"}, CPUs: 2, Memory: 2048,
-			Args: []string{"-test.v", "-test.parallel=2", "-test.timeout=24m", "-test.run=" + pattern},
+			Args: []string{"-test.v", "-test.parallel=2", "-test.timeout=28m", "-test.run=" + pattern},
 			Env:  []string{ovstest.DatapathVariable + "=system", "SPANCTL_TIMEOUT=60s"}, // an emulated machine is slow
 		}.Run(ctx, writer)
 		_ = writer.Close() // it never fails
