@@ -20,7 +20,6 @@ var kernelTests = []string{
 	"TestE2EFlowFeedbackCopiesWhatIsAskedFor",
 	"TestE2EFlowBalanceKeepsConnectionsWhole",
 	"TestE2EFlowSampleKeepsOneInFour",
-	"TestE2EFlowIncludeIsAFilterWhereThereIsOne",
 	"TestE2EFlowRulesComeBackAfterACrash",
 	"TestE2EFlowFailsOpenOrClosed",
 	"TestE2EFlowReplicationIsLeftOut",
