@@ -83,7 +83,7 @@ func TestVMProgram(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for args, code := range map[string]string{"version": "", "no-such-command": "the program ends with 2"} {
+	for args, code := range map[string]string{"version": "", "no-such-command": "the program ends with 3"} {
 		var out strings.Builder
 		err := ovstest.Program{Name: t.Name(), File: file, Args: []string{args}, Memory: 512, CPUs: 1}.Run(t.Context(), &out)
 		if !strings.HasPrefix(out.String(), "spanctl") || (err != nil) != (code != "") || err != nil && !strings.Contains(err.Error(), code) {
