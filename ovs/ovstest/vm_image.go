@@ -105,19 +105,22 @@ func (i *image) file(name, from string) error {
 // program adds a program of this machine, or of the other system that labs run, with the shared libraries that ldd(1) says
 // it has.
 func (i *image) program(name string) error {
-	cmd := exec.Command("sh", "-c", `command -v "$0" && ldd "$(command -v "$0")"`, name)
+	// Each file, and where it really is: Debian's ovs-vswitchd is a link to an absolute path, which must not lead out of the
+	// other system.
+	cmd := exec.Command("sh", "-c", `file=$(command -v "$0") && libraries=$(ldd "$file") || exit
+		for part in "$file" $libraries; do case $part in /*) echo "$part $(readlink -f "$part")" ;; esac; done`, name)
 	rooted(cmd)
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", name, ErrNotInstalled, err)
 	}
 	root := os.Getenv(RootVariable)
-	for _, part := range strings.Fields(string(out)) {
-		inside := strings.TrimPrefix(part, "/")
-		if inside == part || i.files[inside] {
+	for line := range strings.Lines(string(out)) {
+		name, is, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name = strings.TrimPrefix(name, "/"); i.files[name] {
 			continue
 		}
-		if err := i.file(inside, root+part); err != nil {
+		if err := i.file(name, root+is); err != nil {
 			return err
 		}
 	}
