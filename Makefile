@@ -43,7 +43,7 @@ test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GOTEST) -race -parallel 4 -timeout 20m ./... $(call runs,test) # they wait more than they compute
 
 .PHONY: test-all
-test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 test-vm test-kernel ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, the kernel's datapath, short fuzzing, each benchmark once
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
@@ -66,6 +66,10 @@ test-vm: deps ## run the tests with virtual machines as guests, libvirt's domain
 .PHONY: compatibility
 compatibility: ## write docs/reference/compatibility.md of what make test test-all RUNS=DIR has left in RUNS=DIR
 	$(GO) test -count 1 -run '^TestCompatibility$$' ./cmd/spanctl -runs $(abspath $(RUNS))
+
+.PHONY: test-kernel
+test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual machine by QEMU without KVM, its kernel from Debian in a cache folder (Debian; as root)
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl $(call runs,kernel)
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

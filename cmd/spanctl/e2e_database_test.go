@@ -16,7 +16,7 @@ type database map[string]map[string]map[string]json.RawMessage
 
 // ofItself are the columns that change while nobody does anything: what ovs-vswitchd counts and finds. (The error of a patch
 // port without peer comes and goes with each configuration.)
-var ofItself = []string{"_version", "statistics", "status", "link_state", "link_resets", "mac_in_use", "error"}
+var ofItself = []string{"_version", "statistics", "status", "ifindex", "link_state", "link_resets", "mac_in_use", "error"}
 
 // configuration numbers change with every transaction that ovs-vswitchd shall take in.
 var configuration = []string{"next_cfg", "cur_cfg"}

@@ -53,6 +53,18 @@ func newSiteOf(t *testing.T, cfg ovstest.Config, guests ...string) *site {
 	return s
 }
 
+// kernels tells whether the lab's datapath is the kernel's, as in make test-kernel, and not that of ovs-vswitchd itself.
+func (s *site) kernels() bool { return s.lab.Datapath() == "system" }
+
+// cut is what a copy of the frame with that snaplen is. The kernel's datapath does not count the outermost tag, which it
+// holds beside the frame (Linux 6.1).
+func (s *site) cut(frame []byte, snaplen int) []byte {
+	if s.kernels() && (frame[12] == 0x81 || frame[12] == 0x88 && frame[13] == 0xa8) {
+		snaplen += 4
+	}
+	return frame[:min(snaplen, len(frame))]
+}
+
 // sub runs a part of the test on the same site.
 func (s *site) sub(name string, f func(s *site)) {
 	s.Helper()

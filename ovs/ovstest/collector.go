@@ -3,8 +3,11 @@ package ovstest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+
+	"github.com/vishvananda/netlink"
 )
 
 // AddUplink adds a physical neighbour: what AddGuest does, with an outside of the bridge behind eth0.
@@ -88,10 +91,11 @@ func (l *Lab) underlay(ctx context.Context, cfg CollectorConfig) error {
 	return err
 }
 
-// introduce waits until ovs-vswitchd has learnt the route from the kernel, and tells it the neighbour's address.
+// introduce waits until ovs-vswitchd has learnt the route from the kernel, and tells it the neighbour's address. Tunnels of
+// the kernel's datapath have both from the host's kernel.
 func (l *Lab) introduce(ctx context.Context, n neighbor) error {
 	if l.cfg.Datapath != "netdev" {
-		return nil // the kernel's tunnels ask the kernel
+		return l.host.do(func() error { return acquaint(n) })
 	}
 	err := until(ctx, "route to "+n.ip.String(), func() (bool, error) {
 		out, err := l.AppCtl(ctx, "ovs/route/lookup", n.ip.String())
@@ -105,4 +109,22 @@ func (l *Lab) introduce(ctx context.Context, n neighbor) error {
 	}
 	_, err = l.AppCtl(ctx, "tnl/neigh/set", n.bridge, n.ip.String(), n.mac)
 	return err
+}
+
+// acquaint tells the kernel of the current namespace a neighbour's address, for good.
+func acquaint(n neighbor) error {
+	link, err := netlink.LinkByName(n.bridge)
+	if err != nil {
+		return fmt.Errorf("finding %s: %w", n.bridge, err)
+	}
+	mac, err := net.ParseMAC(n.mac)
+	if err == nil {
+		err = netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: n.ip.AsSlice(), HardwareAddr: mac,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("telling %s of neighbour %s: %w", n.bridge, n.ip, err)
+	}
+	return nil
 }

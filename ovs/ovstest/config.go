@@ -1,6 +1,13 @@
 package ovstest
 
-import "io"
+import (
+	"cmp"
+	"io"
+	"os"
+)
+
+// DatapathVariable is an environment variable with the datapath_type of labs that do not say one.
+const DatapathVariable = "SPANCTL_LAB_DATAPATH"
 
 // Config says what lab to start. The zero value is one bridge br0 on the userspace datapath.
 type Config struct {
@@ -9,8 +16,8 @@ type Config struct {
 	Log     io.Writer // every command and what it said, for people (nil: nowhere)
 	Schema  string    // vswitch.ovsschema (default: the installed one)
 
-	// Datapath is each bridge's datapath_type (default "netdev", or "dummy" with Dummy; "system" needs the
-	// kernel's openvswitch module).
+	// Datapath is each bridge's datapath_type (default "dummy" with Dummy, else what DatapathVariable says, else
+	// "netdev"; "system" needs the kernel's openvswitch module).
 	Datapath string
 
 	// DatabaseOnly starts ovsdb-server alone: no ovs-vswitchd, no namespaces, no need for root.
@@ -32,7 +39,7 @@ func (c Config) filled() Config {
 		c.Schema = "/usr/share/openvswitch/vswitch.ovsschema"
 	}
 	if c.Datapath == "" {
-		c.Datapath = "netdev"
+		c.Datapath = cmp.Or(os.Getenv(DatapathVariable), "netdev")
 		if c.Dummy {
 			c.Datapath = "dummy"
 		}

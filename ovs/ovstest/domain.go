@@ -44,7 +44,7 @@ func (d *Domain) define(ctx context.Context, nics int) error {
 	if err != nil {
 		return err
 	}
-	image, err := initrd()
+	image, err := guestImage()
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -20,10 +17,7 @@ import (
 type VM struct {
 	NIC
 	cfg GuestConfig
-
-	mu      sync.Mutex
-	process *process // nil before the first Start
-	wire    *vmLine
+	machine
 }
 
 // AddVM makes a virtual machine and starts it. The port is called "tap-NAME" by default; KeepIPv6 is not heeded.
@@ -38,7 +32,10 @@ func (l *Lab) AddVM(ctx context.Context, cfg GuestConfig) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &VM{cfg: cfg, NIC: NIC{lab: l, machine: cfg.Name, mac: cfg.MAC, ip: cfg.IP}}
+	v := &VM{
+		cfg: cfg, NIC: NIC{lab: l, machine: cfg.Name, mac: cfg.MAC, ip: cfg.IP},
+		machine: machine{name: cfg.Name, base: l.path("vm-" + cfg.Name)},
+	}
 	v.NIC.line = func() *vmLine { _, line := v.current(); return line }
 	if err := v.Start(ctx); err != nil {
 		return nil, err
@@ -61,21 +58,17 @@ func (v *VM) Start(ctx context.Context) error {
 		_, err = v.lab.OFPort(ctx, v.cfg.Port)
 	}
 	if err != nil {
-		console, _ := os.ReadFile(v.console()) // without it the error is merely shorter
-		console = console[max(0, len(console)-2000):]
-		return errors.Join(fmt.Errorf("vm %s: %w; its console ends:\n%s", v.cfg.Name, err, console), v.Close())
+		return errors.Join(v.explain(err), v.Close())
 	}
 	return nil
 }
-
-func (v *VM) console() string { return v.lab.path("vm-" + v.cfg.Name + ".console") }
 
 func (v *VM) boot(ctx context.Context) error {
 	kernel, err := vmlinuz()
 	if err != nil {
 		return err
 	}
-	image, err := initrd()
+	image, err := guestImage()
 	if err != nil {
 		return err
 	}
@@ -95,7 +88,15 @@ func (v *VM) boot(ctx context.Context) error {
 	if _, err := v.lab.VSCtl(ctx, v.cfg.portRow()...); err != nil {
 		return fmt.Errorf("adding its port: %w", err)
 	}
-	return v.launch(kernel, file, tap)
+	// Its virtio device does no offloads: every frame is as it is on a wire.
+	err = v.launch(v.lab.host, v.lab.logf, tap, "-name", prefix+":"+v.lab.name+":"+v.cfg.Name, "-m", "192",
+		"-kernel", kernel, "-initrd", file, "-append", "console=ttyS0 quiet panic=-1 ipv6.disable=1",
+		"-netdev", "tap,id=net,fd=3,vhost=off", "-device", "virtio-net-pci,netdev=net,romfile=,mac="+v.cfg.MAC.String()+
+			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")
+	if err != nil {
+		return err
+	}
+	return v.lab.keep(v)
 }
 
 // writeOnce writes a file, unless it is there; whole, whoever else does.
@@ -154,57 +155,9 @@ func (l *Lab) openTap(c GuestConfig) (*os.File, error) {
 	return file, nil
 }
 
-// launch starts QEMU. Its virtio device does no offloads: every frame is as it is on a wire.
-func (v *VM) launch(kernel, image string, tap *os.File) error {
-	in, toVM, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	fromVM, out, err := os.Pipe()
-	if err != nil {
-		return errors.Join(err, toVM.Close())
-	}
-	defer out.Close()
-	said, err := os.Create(v.lab.path("vm-" + v.cfg.Name + ".qemu"))
-	if err != nil {
-		return errors.Join(err, toVM.Close(), fromVM.Close())
-	}
-	defer said.Close()
-	cmd := exec.Command("qemu-system-x86_64", "-name", prefix+":"+v.lab.name+":"+v.cfg.Name,
-		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
-		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "192",
-		"-kernel", kernel, "-initrd", image, "-append", "console=ttyS0 quiet panic=-1 ipv6.disable=1",
-		"-serial", "file:"+v.console(),
-		"-chardev", "stdio,id=line,signal=off", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=line,name=line",
-		"-netdev", "tap,id=net,fd=3,vhost=off", "-device", "virtio-net-pci,netdev=net,romfile=,mac="+v.cfg.MAC.String()+
-			",csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ufo=off,host_tso4=off,host_tso6=off,host_ufo=off")
-	cmd.Dir = v.lab.Dir
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, said
-	cmd.ExtraFiles = []*os.File{tap}
-	v.lab.logf("+ %s\n", strings.Join(cmd.Args, " "))
-	p, err := launch(cmd, v.lab.host)
-	if err != nil {
-		return errors.Join(fmt.Errorf("starting QEMU: %w", err), toVM.Close(), fromVM.Close())
-	}
-	v.mu.Lock()
-	v.process, v.wire = p, newVMLine(v.cfg.Name, toVM, fromVM)
-	v.mu.Unlock()
-	return v.lab.keep(v)
-}
-
-func (v *VM) current() (*process, *vmLine) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.process, v.wire
-}
-
 // Kill ends the machine by SIGKILL of QEMU, and its tap device with it. The rows of its port stay, as when a host's
 // hypervisor crashes.
-func (v *VM) Kill() {
-	p, _ := v.current()
-	p.kill()
-}
+func (v *VM) Kill() { v.kill() }
 
 // Stop does what a hypervisor does when a machine ends: that, and the port's rows go.
 func (v *VM) Stop(ctx context.Context) error {
@@ -217,11 +170,6 @@ func (v *VM) Stop(ctx context.Context) error {
 
 // Close is Kill, and the machine's line ends with it. Closing again does nothing.
 func (v *VM) Close() error {
-	p, line := v.current()
-	p.kill()
 	v.lab.forget(v)
-	if line == nil {
-		return nil
-	}
-	return line.close()
+	return v.close()
 }

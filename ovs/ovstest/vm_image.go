@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
-	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +33,45 @@ func vmlinuz() (string, error) {
 	return kernel, nil
 }
 
-// initrd is the whole system of a virtual machine: vminit, built from this source, the kernel's modules and programs. It is made
-// once a process.
-var initrd = sync.OnceValues(func() ([]byte, error) {
+// An image is the whole system of a virtual machine, as the kernel unpacks it: vminit, built from this source, modules of
+// the kernel, and what else is put there.
+type image struct {
+	archive
+	dirs map[string]bool
+}
+
+// guestImage is that of a guest. It is made once a process.
+var guestImage = sync.OnceValues(func() ([]byte, error) {
+	i, err := newImage("guest")
+	if err != nil {
+		return nil, err
+	}
+	if err := i.program("tcpdump"); err != nil {
+		return nil, err
+	}
+	i.dir("etc")
+	i.add("etc/passwd", unix.S_IFREG|0o644, 0, 0, []byte("root:x:0:0::/:\n")) // whom it runs as
+	return i.whole(), nil
+})
+
+// newImage is one with a role's modules: guest or host.
+func newImage(role string) (*image, error) {
+	i := &image{dirs: map[string]bool{".": true}}
+	for _, name := range []string{"dev", "proc", "sys", "run", "tmp", "root", "modules"} {
+		i.dir(name)
+	}
+	// Before it has mounted anything Go's runtime looks at its standard files, and opens /dev/null for what is not open.
+	i.add("dev/console", unix.S_IFCHR|0o600, 5, 1, nil)
+	i.add("dev/null", unix.S_IFCHR|0o666, 1, 3, nil)
+	modules, err := filepath.Glob(filepath.Join(os.Getenv(VMVariable), role, "*"))
+	if err != nil {
+		return nil, fmt.Errorf("finding modules: %w", err)
+	}
+	for _, file := range modules {
+		if err := i.file("modules/"+filepath.Base(file), file); err != nil {
+			return nil, err
+		}
+	}
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s-%d-vminit-", prefix, os.Getpid())) // as makeDirectory names them
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for vminit: %w", err)
@@ -47,48 +83,74 @@ var initrd = sync.OnceValues(func() ([]byte, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building vminit: %w: %s", err, out)
 	}
-	text, err := os.ReadFile(program)
+	return i, i.file("init", program)
+}
+
+// dir adds a directory and those above it, unless they are there.
+func (i *image) dir(name string) {
+	if i.dirs[name] {
+		return
+	}
+	i.dir(path.Dir(name))
+	i.dirs[name] = true
+	i.add(name, unix.S_IFDIR|0o755, 0, 0, nil)
+}
+
+// file adds a copy of a file, all of whose permissions it has.
+func (i *image) file(name, from string) error {
+	data, err := os.ReadFile(from)
 	if err != nil {
-		return nil, fmt.Errorf("reading vminit: %w", err)
+		return fmt.Errorf("putting %s into the image: %w", name, err)
 	}
-	var a archive
-	for _, name := range []string{"dev", "proc", "sys", "modules"} {
-		a.add(name, unix.S_IFDIR|0o755, 0, 0, nil)
-	}
-	// Before it has mounted anything Go's runtime looks at its standard files, and opens /dev/null for what is not open.
-	a.add("dev/console", unix.S_IFCHR|0o600, 5, 1, nil)
-	a.add("dev/null", unix.S_IFCHR|0o666, 1, 3, nil)
-	modules, err := filepath.Glob(filepath.Join(os.Getenv(VMVariable), "modules", "*"))
+	i.dir(path.Dir(name))
+	i.add(name, unix.S_IFREG|0o755, 0, 0, data)
+	return nil
+}
+
+// program adds a program of this machine, or of the other system that labs run, with the shared libraries that ldd(1) says
+// it has.
+func (i *image) program(name string) error {
+	// Each file, and where it really is: Debian's ovs-vswitchd is a link to an absolute path, which must not lead out of the
+	// other system.
+	cmd := exec.Command("sh", "-c", `file=$(command -v "$0") && libraries=$(ldd "$file") || exit
+		for part in "$file" $libraries; do case $part in /*) echo "$part $(readlink -f "$part")" ;; esac; done`, name)
+	rooted(cmd)
+	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("finding modules: %w", err)
+		return fmt.Errorf("%s: %w: %w", name, ErrNotInstalled, err)
 	}
-	slices.Sort(modules)
-	for _, file := range modules {
-		module, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading a module: %w", err)
+	root := os.Getenv(RootVariable)
+	for line := range strings.Lines(string(out)) {
+		name, is, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name = strings.TrimPrefix(name, "/"); i.files[name] {
+			continue
 		}
-		a.add("modules/"+filepath.Base(file), unix.S_IFREG|0o644, 0, 0, module)
+		if err := i.file(name, root+is); err != nil {
+			return err
+		}
 	}
-	if err := a.addTree(filepath.Join(os.Getenv(VMVariable), "root")); err != nil {
-		return nil, fmt.Errorf("adding programs: %w", err)
-	}
-	a.add("init", unix.S_IFREG|0o755, 0, 0, text)
-	a.add("TRAILER!!!", 0, 0, 0, nil)
-	return a.Bytes(), nil
-})
+	return nil
+}
+
+func (i *image) whole() []byte {
+	i.add("TRAILER!!!", 0, 0, 0, nil)
+	return i.Bytes()
+}
 
 // archive is a cpio archive in the format newc, as the kernel unpacks it (buffer-format.rst of its documentation).
 type archive struct {
 	bytes.Buffer
-	files int
+	files map[string]bool // by name
 }
 
 func (a *archive) add(name string, mode, major, minor uint32, data []byte) {
-	a.files++
+	if a.files == nil {
+		a.files = map[string]bool{}
+	}
+	a.files[name] = true
 	a.WriteString("070701")
 	for _, field := range []uint32{
-		uint32(a.files), mode, 0, 0, 1, 0, uint32(len(data)), 0, 0, major, minor, uint32(len(name) + 1), 0,
+		uint32(len(a.files)), mode, 0, 0, 1, 0, uint32(len(data)), 0, 0, major, minor, uint32(len(name) + 1), 0,
 	} {
 		fmt.Fprintf(a, "%08X", field)
 	}
@@ -96,23 +158,6 @@ func (a *archive) add(name string, mode, major, minor uint32, data []byte) {
 	a.pad()
 	a.Write(data)
 	a.pad()
-}
-
-// addTree adds all that is in a directory, which is the root there, but for symbolic links.
-func (a *archive) addTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		name, _ := filepath.Rel(dir, path) // it is in dir
-		switch {
-		case err != nil || name == ".":
-			return err
-		case entry.IsDir():
-			a.add(name, unix.S_IFDIR|0o755, 0, 0, nil)
-			return nil
-		}
-		data, err := os.ReadFile(path)
-		a.add(name, unix.S_IFREG|0o755, 0, 0, data)
-		return err
-	})
 }
 
 // pad fills up to a multiple of 4 bytes.

@@ -37,9 +37,6 @@ func inside() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
-	if err := hushVM(); err != nil {
-		return err
-	}
 	// The first port of the only virtio-serial device, which the kernel finds a little later. It is called for the device's
 	// place among all of virtio (add_port of Linux's virtio_console.c).
 	var line *os.File
@@ -102,16 +99,7 @@ func loadModules() error {
 }
 
 // hushVM is hush, and what a whole machine needs more of it.
-func hushVM() error {
-	for _, s := range []struct{ key, value string }{
-		{"net/ipv4/icmp_msgs_per_sec", "0"},
-	} {
-		if err := sysctl(s.key, s.value); err != nil {
-			return err
-		}
-	}
-	return hush()
-}
+func hushVM() error { return errors.Join(sysctl("net/ipv4/icmp_msgs_per_sec", "0"), hush()) }
 
 // insideVM does what is asked of a machine.
 type insideVM struct {
@@ -138,12 +126,13 @@ var vmVerbs = map[string]func(*insideVM, vmRequest) (int, error){
 	"release": (*insideVM).release,
 	"serve":   (*insideVM).serve,
 	"fetch":   (*insideVM).fetch,
+	"run":     (*insideVM).run,
 }
 
 func (v *insideVM) do(r vmRequest) {
 	verb := vmVerbs[r.Do]
 	switch r.Do {
-	case "fetch", "still", "dumped":
+	case "fetch", "still", "dumped", "run":
 		go v.reply(r, verb)
 	default:
 		v.reply(r, verb)
@@ -189,7 +178,8 @@ func (v *insideVM) up(r vmRequest) (int, error) {
 	return 0, err
 }
 
-// await returns when the device of that address is there, and its name. One that is plugged in comes some time later.
+// await returns when the device of that address is there, and its name. The machine is silent from then on. One that is
+// plugged in comes some time later.
 func await(mac string) (name string, err error) {
 	err = until(context.Background(), "a device "+mac, func() (bool, error) {
 		d, err := deviceOf(mac)
@@ -203,6 +193,7 @@ func await(mac string) (name string, err error) {
 	}
 	// Neighbours are asked for once, and never again whether they are still there.
 	return name, errors.Join(
+		hushVM(),
 		sysctl("net/ipv4/neigh/"+name+"/base_reachable_time_ms", "86400000"),
 		sysctl("net/ipv4/neigh/"+name+"/delay_first_probe_time", "86400"),
 	)

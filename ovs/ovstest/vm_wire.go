@@ -25,6 +25,9 @@ type (
 		Capture  int    `json:"capture,omitempty"`
 		Bytes    int    `json:"bytes,omitempty"`
 		Frames   int    `json:"frames,omitempty"`
+
+		Args []string `json:"args,omitempty"` // of a program
+		Env  []string `json:"env,omitempty"`
 	}
 	vmMessage struct {
 		ID       int    `json:"id"`
@@ -178,6 +181,19 @@ func (c *vmCapture) receive([]byte) (data []byte, outgoing bool, err error) {
 			return nil, false, fmt.Errorf("vm %s: %w", c.line.name, ErrClosed)
 		}
 		<-c.news
+	}
+}
+
+// copy writes what is captured as text, until the capture ends and all of it is written.
+func (c *vmCapture) copy(out io.Writer) error {
+	for {
+		data, _, err := c.receive(nil)
+		if err != nil {
+			return nil // it has ended, as its caller knows
+		}
+		if _, err := out.Write(data); err != nil {
+			return err
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ func fullySeen() *plan.Snapshot {
 		Root: "r", Local: true, Daemon: "1", Addresses: []netip.Addr{remote}, BadFiles: map[string]string{"/f": "none"},
 		Guests: map[string]string{"u": "web"}, GuestsError: "slow", Deaf: map[string]bool{"vif1.0": true},
 		Routes:  map[netip.Addr]plan.Route{remote: {Devices: []string{"eth0"}, MTU: 1500}},
+		Devices: map[string]plan.Device{"erspan1": {Kind: "erspan", Remote: remote}},
 		Bridges: []plan.Bridge{{Name: "br0", Flows: []plan.Flow{{Match: "in_port=1", Packets: 7, Bytes: 700}}, Meters: []plan.Meter{{ID: 1, Rate: 5, Dropped: 3}}, FlowsError: "x"}},
 	}
 }
@@ -38,6 +39,7 @@ func TestSameHost(t *testing.T) {
 		"MTU": func(s *plan.Snapshot) {
 			s.Routes = map[netip.Addr]plan.Route{s.Addresses[0]: {Devices: []string{"eth0"}, MTU: 9000}}
 		},
+		"Devices":     func(s *plan.Snapshot) { s.Devices = map[string]plan.Device{"erspan1": {Kind: "erspan"}} },
 		"Flows":       func(s *plan.Snapshot) { s.Bridges[0].Flows[0].Actions = "drop" },
 		"a rule less": func(s *plan.Snapshot) { s.Bridges[0].Flows = nil },
 		"Meters":      func(s *plan.Snapshot) { s.Bridges[0].Meters[0].Rate = 6 },
@@ -69,10 +71,11 @@ func TestSameHostKnowsEveryField(t *testing.T) {
 		known string
 	}{
 		{reflect.TypeFor[plan.Snapshot](), "Root OVSVersion Revision MirrorFilter Intent Bridges Local Agent Reports Changing Mark " + // of OVSDB
-			"Routes BadFiles Addresses Daemon Guests GuestsError Deaf"},
+			"Routes Devices BadFiles Addresses Daemon Guests GuestsError Deaf"},
 		{reflect.TypeFor[plan.Bridge](), "UUID Name Ports Mirrors Datapath FailMode FloodVLANs STP OtherConfig ExternalIDs " + // of OVSDB
 			"Flows Meters FlowsError"},
 		{reflect.TypeFor[plan.Route](), "Devices MTU NextHop Source"},
+		{reflect.TypeFor[plan.Device](), "Kind Remote Port"},
 	} {
 		for _, f := range reflect.VisibleFields(c.of) {
 			if !slices.Contains(strings.Fields(c.known), f.Name) {

@@ -61,6 +61,8 @@ type Snapshot struct {
 	// Routes are how the host reaches the far ends of tunnels. Of one that is not
 	// in it nothing is known.
 	Routes map[netip.Addr]Route
+	// Devices are the host's kernel's own tunnels among the Interfaces, by name; nil if they are not known.
+	Devices map[string]Device
 	// BadFiles says of files that policies name what is wrong with them; those
 	// that can be read are not in it.
 	BadFiles map[string]string
@@ -98,6 +100,16 @@ type Route struct {
 	// NextHop is the router, zero if the address is on the link; Source the host's
 	// own address that it uses, zero if unknown.
 	NextHop, Source netip.Addr
+}
+
+// A Device is a tunnel that the host's kernel makes of a device: what is sent to it is wrapped and sent on.
+type Device struct {
+	// Kind is what ip-link(8) calls its type.
+	Kind string
+	// Remote is the far end, zero if the device has none.
+	Remote netip.Addr
+	// Port is the far end's UDP port, 0 if its packets are not UDP.
+	Port int
 }
 
 // A Bridge is a Bridge row with its Ports (sorted by name) and its Mirrors
