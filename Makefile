@@ -61,15 +61,19 @@ test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Ope
 
 .PHONY: test-vm
 test-vm: deps ## run the tests with virtual machines as guests, libvirt's domains among them, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
-	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM|^TestE2EVersions$$' ./ovs/ovstest ./cmd/spanctl $(call runs,vm)
-
-.PHONY: compatibility
-compatibility: ## write docs/reference/compatibility.md of what make test test-all RUNS=DIR has left in RUNS=DIR
-	$(GO) test -count 1 -run '^TestCompatibility$$' ./cmd/spanctl -runs $(abspath $(RUNS))
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM|^TestE2EVersions$$' -skip '^TestVMReboots' ./ovs/ovstest ./cmd/spanctl $(call runs,vm)
 
 .PHONY: test-kernel
 test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual machine by QEMU without KVM, its kernel from Debian in a cache folder (Debian; as root)
 	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl $(call runs,kernel)
+
+.PHONY: test-reboot
+test-reboot: deps ## boot whole Debians, move their bridge to Open vSwitch, reboot them, move it back, by QEMU without KVM (Debian; as root; about 10 minutes)
+	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GOTEST) -tags vm -count 1 -timeout 90m -run '^TestVMReboots|^TestE2EVersions$$' ./cmd/spanctl $(call runs,reboot)
+
+.PHONY: compatibility
+compatibility: ## write docs/reference/compatibility.md of what make test test-all RUNS=DIR has left in RUNS=DIR
+	$(GO) test -count 1 -run '^TestCompatibility$$' ./cmd/spanctl -runs $(abspath $(RUNS))
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

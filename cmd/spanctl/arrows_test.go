@@ -28,16 +28,20 @@ var arrows = map[string][]string{
 		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
 		"github.com/digitalocean/go-libvirt",
 	},
-	"spanctl/ovs/vswitchd": {},
-	"spanctl/ovs/openflow": {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
+	"spanctl/ovs/vswitchd":        {},
+	"spanctl/ovs/migrate/persist": {"github.com/goccy/go-yaml", "github.com/rogpeppe/go-internal/diff"},
+	"spanctl/ovs/openflow":        {"spanctl/policy/plan", "github.com/digitalocean/go-openvswitch"},
+	"spanctl/ovs/migrate": {
+		"spanctl/ovs", "spanctl/policy/plan", "github.com/vishvananda/netlink", "golang.org/x/sys/unix", "github.com/fsnotify/fsnotify",
+	},
 	"spanctl/ovs/ovstest": {
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
 		"github.com/digitalocean/go-libvirt",
 	},
 	"spanctl/ovs/ovstest/vminit": {"spanctl/ovs/ovstest"},
 	"spanctl/cmd/spanctl": {
-		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
-		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal",
+		"spanctl/policy", "spanctl/policy/plan", "spanctl/policy/reconcile", "spanctl/ovs", "spanctl/ovs/migrate", "spanctl/ovs/migrate/persist", "spanctl/ovs/openflow", "spanctl/ovs/ovstest", "github.com/spf13/cobra", "github.com/spf13/viper",
+		"github.com/prometheus/client_golang", "github.com/coreos/go-systemd", "github.com/systemd/slog-journal", "github.com/fsnotify/fsnotify",
 	},
 }
 

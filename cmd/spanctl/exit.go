@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"spanctl/ovs"
+	"spanctl/ovs/migrate"
 	"spanctl/ovs/openflow"
 	"spanctl/policy"
 	"spanctl/policy/plan"
@@ -60,13 +61,14 @@ func exitCode(err error) int {
 	case errors.Is(err, openflow.ErrUnreachable):
 		return exitUnreachable
 	case errors.As(err, &invalid), errors.Is(err, errUsage), errors.Is(err, ovs.ErrRemote), errors.Is(err, ovs.ErrSecret), errors.Is(err, ovs.ErrNoLog),
+		errors.Is(err, migrate.ErrNoBridge), errors.Is(err, migrate.ErrNoMigration),
 		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid
-	case errors.Is(err, plan.ErrRefused), errors.Is(err, openflow.ErrRejected), errors.Is(err, ovs.ErrSchema):
+	case errors.Is(err, plan.ErrRefused), errors.Is(err, migrate.ErrRefused), errors.Is(err, openflow.ErrRejected), errors.Is(err, ovs.ErrSchema):
 		return exitRefused
 	case errors.Is(err, ovs.ErrUnreachable), errors.Is(err, ovs.ErrPermission):
 		return exitUnreachable
-	case errors.Is(err, ovs.ErrConflict), errors.Is(err, errStale):
+	case errors.Is(err, ovs.ErrConflict), errors.Is(err, errStale), errors.Is(err, migrate.ErrUnfinished):
 		return exitConflict
 	}
 	return exitError

@@ -32,7 +32,18 @@ func TestReferenceIsComplete(t *testing.T) {
 			}
 			section, _, _ = strings.Cut(after, "\n#")
 		}
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		flags := pflag.NewFlagSet("all", pflag.ContinueOnError)
+		flags.AddFlagSet(cmd.Flags())
+		for _, sub := range cmd.Commands() {
+			if cmd == root || sub.Hidden || cmd.Name() == "completion" {
+				continue
+			}
+			flags.AddFlagSet(sub.Flags())
+			if !strings.Contains(section, "`spanctl "+cmd.Name()+" "+sub.Name()) {
+				t.Errorf("command %s %s is not documented", cmd.Name(), sub.Name())
+			}
+		}
+		flags.VisitAll(func(f *pflag.Flag) {
 			if f.Name != "help" && !strings.Contains(section, "--"+f.Name) && f.Name != "filename" {
 				t.Errorf("%s --%s is not documented", cmd.Name(), f.Name)
 			}
@@ -65,7 +76,11 @@ func TestReferenceIsComplete(t *testing.T) {
 
 // TestEveryCommandHasHelp holds that help says what a command is for.
 func TestEveryCommandHasHelp(t *testing.T) {
-	for _, cmd := range rootCommand(&app{}).Commands() {
+	commands := rootCommand(&app{}).Commands()
+	for _, cmd := range commands {
+		commands = append(commands, cmd.Commands()...)
+	}
+	for _, cmd := range commands {
 		if cmd.Short == "" || cmd.RunE == nil || (cmd.Long == "" && cmd.Name() != "version") {
 			t.Errorf("command %s is not described", cmd.Name())
 		}

@@ -71,7 +71,7 @@ SPANCTL_LOG_LEVEL, ...), then from ` + defaultConfig + ` or --config.
 	})
 	cmd.AddCommand(
 		validateCommand(a), planCommand(a), applyCommand(a), deleteCommand(a), getCommand(a),
-		statusCommand(a), agentCommand(a), historyCommand(a), traceCommand(a), importCommand(a), schemaCommand(a), versionCommand(a), demoCommand(a),
+		statusCommand(a), agentCommand(a), historyCommand(a), traceCommand(a), importCommand(a), bridgeCommand(a), schemaCommand(a), versionCommand(a), demoCommand(a),
 	)
 	for _, sub := range cmd.Commands() {
 		if sub.Args == nil {
@@ -100,7 +100,7 @@ func (a *app) configure(cmd *cobra.Command) error {
 	v.SetEnvPrefix("SPANCTL")
 	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	v.AutomaticEnv()
-	for _, name := range slices.Concat([]string{"config"}, globals, agentKeys) {
+	for _, name := range slices.Concat([]string{"config"}, globals, agentKeys, bridgeKeys) {
 		flag := cmd.Flags().Lookup(name)
 		if flag == nil {
 			continue // another command's
@@ -120,7 +120,7 @@ func (a *app) configure(cmd *cobra.Command) error {
 		return fmt.Errorf("%w: configuration file %s: %w", errUsage, file, err)
 	}
 	for _, key := range v.AllKeys() {
-		if known := slices.Concat(globals, agentKeys); key != "config" && !slices.Contains(known, key) {
+		if known := slices.Concat(globals, agentKeys, bridgeKeys); key != "config" && !slices.Contains(known, key) {
 			return fmt.Errorf("%w: configuration file %s: unknown key %q; known are %s", errUsage, file, key, strings.Join(known, ", "))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"spanctl/ovs"
+	"spanctl/ovs/migrate"
 	"spanctl/policy"
 	"spanctl/policy/plan"
 )
@@ -24,6 +25,14 @@ type view interface {
 	imports(imports []plan.Import) error
 	// trace shows what becomes of a packet; unasked says why the switch was not asked.
 	trace(a *plan.Answer, unasked string) error
+	// bridges shows Linux bridges and what has become of them.
+	bridges(list []bridgeInfo) error
+	// bridgePlan shows how a bridge would be migrated.
+	bridgePlan(b *bridgeInfo) error
+	// bridgeStep shows that a step of a migration begins, or another thing as it happens.
+	bridgeStep(text string) error
+	// bridgeDone shows what a migration has come to.
+	bridgeDone(j *migrate.Journal) error
 	version(info versionInfo) error
 }
 

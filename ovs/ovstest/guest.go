@@ -19,6 +19,7 @@ const device = "eth0"
 type GuestConfig struct {
 	Name   string // unique in the lab
 	Bridge string // default: the lab's first
+	Linux  bool   // Bridge is a Linux bridge (AddLinuxBridge): the guest has no OVS port
 	Port   string // of the OVS port and of the device under it, 15 characters at most (default "vif-NAME")
 
 	MAC net.HardwareAddr // default 02:09:00:00:00:N, N counting the lab's guests from 1

@@ -16,6 +16,9 @@ func (g *Guest) Start(ctx context.Context) error {
 	if err := g.plug(); err != nil {
 		return err
 	}
+	if g.cfg.Linux {
+		return g.lab.joinLinuxBridge(g.cfg.Bridge, g.cfg.Port)
+	}
 	if _, err := g.lab.VSCtl(ctx, g.cfg.portRow()...); err != nil {
 		return fmt.Errorf("guest %s: adding its port: %w", g.cfg.Name, err)
 	}

@@ -72,6 +72,16 @@ func newImage(role string) (*image, error) {
 			return nil, err
 		}
 	}
+	program, err := vminit()
+	if err != nil {
+		return nil, err
+	}
+	i.add("init", unix.S_IFREG|0o755, 0, 0, program)
+	return i, nil
+}
+
+// vminit is the program, built from this source. It is built once a process.
+var vminit = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s-%d-vminit-", prefix, os.Getpid())) // as makeDirectory names them
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for vminit: %w", err)
@@ -83,8 +93,8 @@ func newImage(role string) (*image, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building vminit: %w: %s", err, out)
 	}
-	return i, i.file("init", program)
-}
+	return os.ReadFile(program)
+})
 
 // dir adds a directory and those above it, unless they are there.
 func (i *image) dir(name string) {

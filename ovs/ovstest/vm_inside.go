@@ -37,6 +37,11 @@ func inside() error {
 	if err := loadModules(); err != nil {
 		return err
 	}
+	return obey(false)
+}
+
+// obey does what the test asks for, and may tell it first that a whole system has come up. It returns when it cannot.
+func obey(system bool) error {
 	// The first port of the only virtio-serial device, which the kernel finds a little later. It is called for the device's
 	// place among all of virtio (add_port of Linux's virtio_console.c).
 	var line *os.File
@@ -55,6 +60,9 @@ func inside() error {
 		return err
 	}
 	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}, senders: map[int]*socket{}, streams: map[string]*stream{}}
+	if system {
+		v.write(vmMessage{Booted: true})
+	}
 	for decoder := json.NewDecoder(patient{line}); ; {
 		var r vmRequest
 		if err := decoder.Decode(&r); err != nil {

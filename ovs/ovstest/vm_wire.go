@@ -35,6 +35,7 @@ type (
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Error    string `json:"error,omitempty"`
 		Number   int    `json:"number,omitempty"`
+		Booted   bool   `json:"booted,omitempty"` // it is no reply: a whole system has come up, told once
 	}
 )
 
@@ -50,11 +51,13 @@ type vmLine struct {
 	replies  map[int]chan vmMessage
 	captures map[int]*vmCapture
 	ended    chan struct{} // closed when nothing more comes
+
+	boot chan struct{} // has one when a whole system has come up
 }
 
 func newVMLine(name string, in io.WriteCloser, out io.ReadCloser) *vmLine {
 	l := &vmLine{
-		name: name, in: in, ended: make(chan struct{}),
+		name: name, in: in, ended: make(chan struct{}), boot: make(chan struct{}, 1),
 		replies: map[int]chan vmMessage{}, captures: map[int]*vmCapture{},
 	}
 	go l.read(out)
@@ -75,7 +78,9 @@ func (l *vmLine) read(out io.ReadCloser) {
 			l.mu.Unlock()
 			return
 		}
-		if m.Frame != nil {
+		if m.Booted {
+			l.boot <- struct{}{}
+		} else if m.Frame != nil {
 			if c := l.captures[m.ID]; c != nil { // it may be closed
 				c.put(m)
 			}

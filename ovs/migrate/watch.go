@@ -1,0 +1,127 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
+)
+
+// A Watchdog finishes migrations whose process has died, and puts back what nobody confirms in time.
+type Watchdog struct {
+	// Restore puts everything back for a reason, Commit goes on with what was confirmed. The journal's lock is held. After an
+	// error they are called again, later.
+	Restore func(ctx context.Context, f *Folder, j *Journal, reason string) error
+	Commit  func(ctx context.Context, f *Folder, j *Journal) error
+	// Log takes errors.
+	Log func(error)
+}
+
+// again is how long a watchdog waits after an error.
+const again = 2 * time.Second
+
+// Watch watches over a migration until nothing of it is left to be done, its folder is removed, or ctx ends.
+func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
+	alive, err := f.lock(lockWatch, false)
+	if errors.Is(err, ErrUnfinished) {
+		return nil // another one does
+	} else if err != nil {
+		return err
+	}
+	defer alive.Release()
+	if err := os.WriteFile(f.watchdogPID(), fmt.Appendf(nil, "%d\n", os.Getpid()), 0o600); err != nil {
+		return fmt.Errorf("writing the watchdog's process id: %w", err)
+	}
+	changes, err := fsnotify.NewWatcher()
+	if err == nil {
+		err = changes.Add(f.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("watching the journal: %w", err)
+	}
+	defer changes.Close()
+	for ctx.Err() == nil {
+		wait, err := w.turn(ctx, f)
+		if errors.Is(err, ErrNoMigration) || err == nil && wait == 0 {
+			return nil
+		}
+		if err != nil {
+			w.Log(err)
+			wait = again
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-changes.Events:
+		case <-changes.Errors:
+		}
+		timer.Stop()
+	}
+	return ctx.Err()
+}
+
+func (f *Folder) watchdogPID() string { return f.dir + "/watchdog.pid" }
+
+// turn does what is to be done now, and returns how long there is nothing, 0 for ever.
+func (w *Watchdog) turn(ctx context.Context, f *Folder) (time.Duration, error) {
+	lock, err := f.Act(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer lock.Release()
+	j, err := f.Read()
+	if err != nil {
+		return 0, err
+	}
+	switch left := time.Until(j.Deadline); {
+	case j.Phase.over() || j.Stale():
+		return 0, nil
+	case j.Phase == Confirming:
+		return 0, w.Commit(ctx, f, j)
+	case j.Phase == Migrated && left > 0:
+		return left, nil
+	case j.Phase == Migrated:
+		return 0, w.Restore(ctx, f, j, "nobody confirmed it in time")
+	case j.Phase == Migrating:
+		return 0, w.Restore(ctx, f, j, "spanctl ended in step "+j.Step)
+	}
+	return 0, w.Restore(ctx, f, j, j.Reason)
+}
+
+// Act takes the lock of those who change something, when it is free. Who migrates and has it beyond the deadline is stuck, and
+// is ended.
+func (f *Folder) Act(ctx context.Context) (*Lock, error) {
+	type result struct {
+		lock *Lock
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		lock, err := f.lock(lockAct, true)
+		got <- result{lock, err}
+	}()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case r := <-got:
+			return r.lock, r.err
+		case <-ctx.Done():
+			go func() {
+				if r := <-got; r.err == nil {
+					r.lock.Release()
+				}
+			}()
+			return nil, ctx.Err()
+		case <-tick.C:
+			if j, err := f.Read(); err == nil && j.Phase == Migrating && time.Now().After(j.Deadline) && j.PID != os.Getpid() {
+				_ = unix.Kill(j.PID, unix.SIGKILL) // it holds the lock, so it is still the one
+			}
+		}
+	}
+}
