@@ -13,6 +13,13 @@ COUNT    ?= 5
 SOAK     ?= 50
 ORACLE   ?= 100000
 
+# With RUNS=DIR suites are verbose and also write there what they print; make compatibility makes its table of that.
+RUNS ?=
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+runs = $(if $(RUNS),| tee $(RUNS)/$(1).txt)
+GOTEST = $(GO) test $(if $(RUNS),-v -count 1)
+
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
@@ -33,10 +40,10 @@ demo: deps build ## show the main job on a private Open vSwitch, in about a minu
 .PHONY: test
 test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GO) vet ./...
-	$(GO) test -race -parallel 4 -timeout 20m ./... # they wait more than they compute
+	$(GOTEST) -race -parallel 4 -timeout 20m ./... $(call runs,test) # they wait more than they compute
 
 .PHONY: test-all
-test-all: deps lint generate-check test-ovs35 ## run what takes longer: lint, generated files, OVS 3.5, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 test-vm test-kernel ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, the kernel's datapath, short fuzzing, each benchmark once
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
@@ -50,15 +57,23 @@ oracle: deps ## compare the flow tier with the policy, packet by packet, on a re
 
 .PHONY: test-ovs35
 test-ovs35: deps examples-deps ## run the end-to-end tests and the oracle on Open vSwitch 3.5, from Debian 13 in a cache folder (Debian; as root)
-	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GO) test -parallel 4 -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl
+	@dir=$$(.ci/ovs35) && SPANCTL_LAB_ROOT=$$dir $(GOTEST) -parallel 4 -timeout 20m -run 'E2E|Examples|Demo|Oracle' -skip HandMade ./cmd/spanctl $(call runs,ovs35)
 
 .PHONY: test-vm
-test-vm: deps ## run the tests with virtual machines as guests, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
-	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GO) test -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM' -skip '^TestVMReboots' ./ovs/ovstest ./cmd/spanctl
+test-vm: deps ## run the tests with virtual machines as guests, libvirt's domains among them, by QEMU without KVM, their kernel from Debian in a cache folder (Debian; as root)
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -p 1 -count 1 -timeout 10m -run '^TestVM|^TestE2EVersions$$' -skip '^TestVMReboots' ./ovs/ovstest ./cmd/spanctl $(call runs,vm)
+
+.PHONY: test-kernel
+test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual machine by QEMU without KVM, its kernel from Debian in a cache folder (Debian; as root)
+	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl $(call runs,kernel)
 
 .PHONY: test-reboot
 test-reboot: deps ## boot whole Debians, move their bridge to Open vSwitch, reboot them, move it back, by QEMU without KVM (Debian; as root; about 10 minutes)
-	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GO) test -tags vm -count 1 -timeout 90m -run '^TestVMReboots' ./cmd/spanctl
+	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GOTEST) -tags vm -count 1 -timeout 90m -run '^TestVMReboots|^TestE2EVersions$$' ./cmd/spanctl $(call runs,reboot)
+
+.PHONY: compatibility
+compatibility: ## write docs/reference/compatibility.md of what make test test-all RUNS=DIR has left in RUNS=DIR
+	$(GO) test -count 1 -run '^TestCompatibility$$' ./cmd/spanctl -runs $(abspath $(RUNS))
 
 .PHONY: lint
 lint: ## check form: gofumpt, staticcheck

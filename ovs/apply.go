@@ -34,7 +34,8 @@ type Applied struct {
 // who does what (see Trail), and the plan's sessions and reasons as its trace in the
 // database's log. It does not wait for ovs-vswitchd: see
 // WaitInForce. If others change what the plan rests on, it is made again, a
-// bounded number of times; after any error nothing was changed, except that
+// bounded number of times; where nothing is to do it clears the mark that a spanctl left
+// which was killed. After any error nothing was changed, except that
 // with ErrUnreachable the fate of a transaction under way is unknown.
 //
 // A plan with rules takes three steps: what is inert, in a transaction of its own,
@@ -54,6 +55,9 @@ func (c *Conn) Apply(ctx context.Context, planner Planner, comment string) (*App
 			return nil, s.undo(ctx, err)
 		}
 		p, err := planner(snap)
+		if err == nil && p.Empty() && !s.marked {
+			c.clearMark(ctx, snap)
+		}
 		if err != nil || p.Empty() {
 			return &Applied{Plan: p}, s.undo(ctx, err)
 		}

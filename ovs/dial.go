@@ -29,7 +29,7 @@ type Conn struct {
 
 // Dial connects to the database that remote names and reads its schema. It
 // returns before ctx ends, with an error that matches ErrRemote,
-// ErrUnreachable or ErrPermission if there is no usable database.
+// ErrUnreachable, ErrPermission or ErrSchema if there is no usable database.
 func Dial(ctx context.Context, remote string, files TLS, log *slog.Logger) (*Conn, error) {
 	list, err := endpoints(remote)
 	if err != nil {
@@ -87,6 +87,7 @@ func Dial(ctx context.Context, remote string, files TLS, log *slog.Logger) (*Con
 // Close ends the connection. One whose monitor has not been answered ends when it is, or no
 // longer awaited.
 func (c *Conn) Close() {
+	c.guests.end()
 	if c.starting == nil {
 		c.client.Close()
 		return

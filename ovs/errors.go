@@ -17,6 +17,10 @@ var ErrRemote = errors.New("not an OVSDB remote")
 // or not as an Open_vSwitch database does.
 var ErrUnreachable = errors.New("OVSDB is unreachable")
 
+// ErrSchema indicates that the database answers, but lacks what spanctl needs: it is of
+// an Open vSwitch that is too old, or of one that has changed what a column holds.
+var ErrSchema = errors.New("the schema of the database is not supported")
+
 // ErrPermission indicates that the database may not be used: the socket's
 // rights, a certificate, or the server's role-based access control.
 var ErrPermission = errors.New("no permission to use OVSDB")

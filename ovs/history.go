@@ -19,7 +19,8 @@ type History struct {
 	// Cut is when ovsdb-server last compacted the log: what was before is gone. It is
 	// zero if the log is whole.
 	Cut time.Time
-	// Transactions are in the order in which they were committed.
+	// Transactions are in the order in which they were committed, without those by which an
+	// agent renews its lease and stores reports.
 	Transactions []Transaction
 }
 
@@ -94,7 +95,7 @@ func ReadHistory(ctx context.Context, log io.Reader) (*History, error) {
 		if first && (strings.HasPrefix(record.comment, "compact") || strings.HasPrefix(record.comment, "converted")) {
 			h.Cut = record.time
 		}
-		if strings.HasPrefix(record.comment, "spanctl ") {
+		if strings.HasPrefix(record.comment, "spanctl ") && !keepsBooks(record.comment) {
 			h.Transactions = append(h.Transactions, t)
 		}
 	}

@@ -24,9 +24,10 @@ import (
 // socket.
 func (c *Conn) local() bool { return strings.HasPrefix(c.remote, "unix:") }
 
-// LookAtHost adds to the snapshot what OVSDB does not tell: which ovs-vswitchd runs, the
-// rules of tap bridges, the names of guests that the intent may mean, and what its tunnels
-// need: how packets to their far ends leave the host and its own addresses, as the kernel
+// LookAtHost adds to the snapshot what OVSDB does not tell: which ovs-vswitchd runs, which
+// devices it does not listen to, the rules of tap bridges, the names of guests that the
+// intent may mean, ports that are tunnels of the kernel's, and what tunnels need: how
+// packets to their far ends leave the host and its own addresses, as the kernel
 // says in ovs-vswitchd's network namespace, and which key files cannot be read. What
 // cannot be known is left out: of a remote database, without the rights to look, where
 // ovs-vswitchd does not run, or libvirt does not answer.
@@ -39,7 +40,8 @@ func (c *Conn) LookAtHost(ctx context.Context, s *plan.Snapshot, intent plan.Int
 		s.Daemon = strconv.Itoa(pid)
 	}
 	c.readRules(ctx, s)
-	remotes := intent.Remotes()
+	c.lookForDeaf(ctx, s)
+	remotes := append(intent.Remotes(), c.lookAtDevices(ctx, s)...)
 	if len(remotes) == 0 {
 		return
 	}
@@ -120,25 +122,34 @@ func addressOf(ip net.IP) netip.Addr {
 	return address.Unmap()
 }
 
-// inNamespace calls f with a netlink handle of ovs-vswitchd's network
-// namespace. The daemon is found as OVS's own tools do: by ovs-vswitchd.pid in
-// $OVS_RUNDIR, which is where the database's socket is.
+// inNamespace calls f with a netlink handle of ovs-vswitchd's network namespace.
 func (c *Conn) inNamespace(f func(*netlink.Handle) error) error {
-	_, pid, err := c.daemon()
+	ns, err := c.namespace()
 	if err != nil {
 		return err
 	}
-	ns, err := netns.GetFromPid(pid)
-	if err != nil {
-		return fmt.Errorf("network namespace of ovs-vswitchd (pid %d): %w", pid, err)
-	}
 	defer ns.Close()
-	handle, err := netlink.NewHandleAt(ns)
+	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE) // others may be no part of the kernel
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	defer handle.Close()
 	return f(handle)
+}
+
+// namespace is ovs-vswitchd's network namespace. The daemon is found as OVS's own
+// tools do: by ovs-vswitchd.pid in $OVS_RUNDIR, which is where the database's socket
+// is.
+func (c *Conn) namespace() (netns.NsHandle, error) {
+	_, pid, err := c.daemon()
+	if err != nil {
+		return netns.None(), err
+	}
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return netns.None(), fmt.Errorf("network namespace of ovs-vswitchd (pid %d): %w", pid, err)
+	}
+	return ns, nil
 }
 
 // daemon finds ovs-vswitchd, and the folder of its control sockets, by its pid file

@@ -2,21 +2,17 @@ package ovs
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
-
-// answersWithin is how long libvirt may take, from dialling on. It keeps a domain
-// locked while it starts it, and lists none meanwhile.
-const answersWithin = 2 * time.Second
 
 // libvirtSockets are where libvirt answers who may only read: libvirtd or virtproxyd,
 // and where neither runs the daemon of a hypervisor (libvirtd(8), virtqemud(8)).
@@ -49,15 +45,14 @@ func libvirtAt(text string) ([]string, libvirt.ConnectURI, error) {
 	return libvirtSockets, uri, nil
 }
 
-// domainNames asks libvirt on this host for the names of its domains, running or not,
-// by UUID.
-func domainNames(ctx context.Context) (map[string]string, error) {
+// domainNames asks libvirt on this host for the name of the domain with a UUID, or for
+// those of all domains if it is empty, running or not. The names are by UUID. It returns
+// when ctx ends.
+func domainNames(ctx context.Context, uuid string) (map[string]string, error) {
 	sockets, uri, err := libvirtAt(os.Getenv("LIBVIRT_DEFAULT_URI"))
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answersWithin, errors.New("no answer in time"))
-	defer cancel()
 	conn, path, err := dialFirst(ctx, sockets)
 	if err != nil {
 		return nil, err
@@ -70,7 +65,7 @@ func domainNames(ctx context.Context) (map[string]string, error) {
 	err = client.ConnectToURI(uri)
 	var domains []libvirt.Domain
 	if err == nil {
-		domains, _, err = client.ConnectListAllDomains(1, 0)
+		domains, err = domainsOf(client, uuid)
 		_ = client.ConnectClose() // or it complains in its log
 	}
 	if ctx.Err() != nil {
@@ -85,6 +80,23 @@ func domainNames(ctx context.Context) (map[string]string, error) {
 		names[fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])] = domains[i].Name
 	}
 	return names, nil
+}
+
+// domainsOf asks for the domain with a UUID, if there is one, or for all.
+func domainsOf(client *libvirt.Libvirt, uuid string) ([]libvirt.Domain, error) {
+	if uuid == "" {
+		domains, _, err := client.ConnectListAllDomains(1, 0)
+		return domains, err
+	}
+	var id libvirt.UUID
+	if _, err := hex.Decode(id[:], []byte(strings.ReplaceAll(uuid, "-", ""))); err != nil {
+		return nil, err
+	}
+	domain, err := client.DomainLookupByUUID(id)
+	if libvirt.IsNotFound(err) {
+		return nil, nil
+	}
+	return []libvirt.Domain{domain}, err
 }
 
 // dialFirst connects to the first of the sockets where somebody listens. Its error is

@@ -107,11 +107,12 @@ func (c *Conn) snapshot(content map[string]map[string]model.Model) (*plan.Snapsh
 	if len(roots) == 0 {
 		return nil, fmt.Errorf("%w: %s: the database has no Open_vSwitch row; run ovs-vsctl init", ErrUnreachable, c.remote)
 	}
-	_, whole := c.types[vswitchd.MirrorTable].(*vswitchd.Mirror)
-	s := &plan.Snapshot{MirrorFilter: whole, Intent: map[string]string{}, Reports: map[string]string{}, Local: c.local()}
+	s := &plan.Snapshot{Intent: map[string]string{}, Reports: map[string]string{}, Local: c.local()}
+	s.MirrorFilter = has(c.types[vswitchd.MirrorTable], "filter")
 	for uuid, root := range roots {
 		s.Root, s.OVSVersion, s.Revision = uuid, value(root.OVSVersion), root.ExternalIDs[plan.KeyRevision]
-		s.Agent, s.Changing = plan.ParseLease(root.ExternalIDs[plan.KeyAgent]), c.changing(root.ExternalIDs[plan.KeyChanging])
+		s.Agent, s.Mark = plan.ParseLease(root.ExternalIDs[plan.KeyAgent]), root.ExternalIDs[plan.KeyChanging]
+		s.Changing = c.changing(s.Mark)
 		for key, text := range root.ExternalIDs {
 			if name, ok := strings.CutPrefix(key, plan.KeyIntentPrefix); ok {
 				s.Intent[name] = text

@@ -9,6 +9,18 @@ import (
 	"spanctl/policy/plan"
 )
 
+// The comments of transactions that change nothing of what is copied: history leaves them out.
+const (
+	commentLease  = "spanctl agent: lease"
+	commentReport = "spanctl agent reports"
+	commentMark   = "spanctl clears the mark of one that was killed"
+)
+
+// keepsBooks reports whether a comment is one of these.
+func keepsBooks(comment string) bool {
+	return comment == commentLease || comment == commentReport || comment == commentMark
+}
+
 // Lease puts an agent's lease in the place of the one that was there, both as texts and empty for none. It is ErrConflict
 // if another one is there by now.
 func (c *Conn) Lease(ctx context.Context, root, before, lease string) error {
@@ -27,7 +39,7 @@ func (c *Conn) Lease(ctx context.Context, root, before, lease string) error {
 	if lease != "" {
 		b.wait(vswitchd.OpenvSwitchTable, root, ovsdb.NewCondition("external_ids", ovsdb.ConditionIncludes, pair(lease)))
 	}
-	comment := "spanctl agent: lease"
+	comment := commentLease
 	b.add(ovsdb.Operation{Op: ovsdb.OperationComment, Comment: &comment})
 	_, err := c.transact(ctx, b.ops)
 	return err
@@ -46,7 +58,7 @@ func (c *Conn) Report(ctx context.Context, root string, put map[string]string, r
 	if len(b.ops) == 0 {
 		return nil
 	}
-	comment := "spanctl agent reports"
+	comment := commentReport
 	b.add(ovsdb.Operation{Op: ovsdb.OperationComment, Comment: &comment})
 	_, err := c.transact(ctx, b.ops)
 	return err

@@ -29,7 +29,7 @@ func (c *Conn) setRules(ctx context.Context, r plan.Rules) error {
 // readRules adds to the snapshot the rules of tap bridges, of those first that need
 // some.
 func (c *Conn) readRules(ctx context.Context, snap *plan.Snapshot) {
-	const patience = 2 * time.Second // for what OVSDB alone can do nothing is lost
+	const patience = 5 * time.Second // a bridge takes two programs, and hosts are busy; for what OVSDB alone can do nothing is lost
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s, unreachable := c.openFlow()

@@ -8,7 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+
 	"spanctl/ovs/openflow"
+	"spanctl/ovs/vswitchd"
 	"spanctl/policy/plan"
 )
 
@@ -41,6 +44,26 @@ func (c *Conn) changing(mark string) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// clearMark removes the mark of one that was killed between steps, or that nobody waits
+// for anyway. It is nobody else's by then: the pair is removed if it is just that (RFC
+// 7047 section 5.1).
+func (c *Conn) clearMark(ctx context.Context, snap *plan.Snapshot) {
+	if snap.Mark == "" || snap.Changing.After(time.Now()) {
+		return
+	}
+	b := &builder{}
+	pair := ovsdb.OvsMap{GoMap: map[any]any{plan.KeyChanging: snap.Mark}}
+	b.add(ovsdb.Operation{
+		Op: ovsdb.OperationMutate, Table: vswitchd.OpenvSwitchTable, Where: []ovsdb.Condition{isUUID(snap.Root)},
+		Mutations: []ovsdb.Mutation{*ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, pair)},
+	})
+	comment := commentMark
+	b.add(ovsdb.Operation{Op: ovsdb.OperationComment, Comment: &comment})
+	if _, err := c.transact(ctx, b.ops); err != nil {
+		c.log.DebugContext(ctx, "an old mark is left", "error", err) // it does no harm
+	}
 }
 
 // prepare makes what is inert, if anything is, and returns when ovs-vswitchd has it, so

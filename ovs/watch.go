@@ -18,8 +18,8 @@ import (
 )
 
 // Watch returns what can be received from after something has changed that a plan may rest on: in the database, and where
-// that is local whether ovs-vswitchd runs and has its bridges, which is when it has forgotten rules. One value may stand for many
-// changes. It is closed when the connection has ended, or ctx. To be called once, before the first Observe.
+// that is local whether ovs-vswitchd runs and has its bridges, which is when it has forgotten rules, and what libvirt has
+// answered late. One value may stand for many changes. It is closed when the connection has ended, or ctx. To be called once, before the first Observe.
 func (c *Conn) Watch(ctx context.Context) <-chan struct{} {
 	w := &watch{changes: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(ctx)
@@ -55,6 +55,7 @@ func (c *Conn) Watch(ctx context.Context) <-chan struct{} {
 		},
 	})
 	c.watchFiles(ctx, w.changed)
+	c.guests.tell(w.changed)
 	return w.changes
 }
 

@@ -175,3 +175,35 @@ func TestMarks(t *testing.T) {
 		}
 	}
 }
+
+// A mark that nobody waits for goes when nothing else is to do. A fresh one, and one that has come since the plan was made,
+// stay.
+func TestMarksAreCleared(t *testing.T) {
+	lab := start(t, ovstest.Config{})
+	conn := dial(t, lab.DB)
+	fresh := time.Now().Add(10*time.Second).UTC().Format(time.RFC3339Nano) + " another"
+	old := time.Now().Add(-time.Second).UTC().Format(time.RFC3339Nano) + " another"
+	set := func(mark string) {
+		vsctl(t, lab, "set", "Open_vSwitch", ".", "external_ids:"+plan.KeyChanging+`="`+mark+`"`)
+	}
+	revision := look(t, lab).Revision
+	for _, step := range []struct{ mark, since, want string }{
+		{old, "", ""}, {"junk", "", ""}, {"2999-01-01T00:00:00Z another", "", ""}, {fresh, "", fresh}, {old, fresh, fresh}, {"", "", ""},
+	} {
+		vsctl(t, lab, "remove", "Open_vSwitch", ".", "external_ids", plan.KeyChanging)
+		if step.mark != "" {
+			set(step.mark)
+		}
+		await(t, conn, "the mark", func(s *plan.Snapshot) bool { return s.Mark == step.mark })
+		applied, err := conn.Apply(within(t, patience), func(snap *plan.Snapshot) (*plan.Plan, error) {
+			if step.since != "" {
+				set(step.since)
+			}
+			return plan.Make(snap, plan.StoredIntent(snap), noon), nil
+		}, t.Name())
+		check(t, err)
+		if now := look(t, lab); applied.Committed || now.Mark != step.want || now.Revision != revision {
+			t.Errorf("mark %q, then %q: committed %v, and the mark is %q", step.mark, step.since, applied.Committed, now.Mark)
+		}
+	}
+}

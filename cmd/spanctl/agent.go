@@ -76,8 +76,8 @@ type agent struct {
 	refused refused
 	track   reconcile.Track
 	lease   plan.Lease
-	last    map[string]*plan.Report // what was logged of sessions
-	// complaint is the last error that was logged.
+	last    map[string]string // the reports of sessions, by name, that were logged
+	// complaint is the last error that was logged since all went well.
 	complaint string
 	ctx       context.Context // ends with the agent
 }
@@ -89,7 +89,7 @@ func newAgent(a *app) *agent {
 	}
 	namespace, _ := os.Readlink("/proc/self/ns/pid") // those who cannot see theirs are taken to share one
 	return &agent{
-		app: a, state: newState(), refused: refused{}, last: map[string]*plan.Report{},
+		app: a, state: newState(), refused: refused{}, last: map[string]string{},
 		lease: plan.Lease{Host: host, PID: os.Getpid(), PIDNamespace: namespace, Version: version},
 	}
 }

@@ -81,6 +81,9 @@ func (k *keeper) Pass(ctx context.Context, cause reconcile.Cause) (reconcile.Res
 	if errors.Is(err, ovs.ErrUnreachable) || errors.Is(err, ovs.ErrPermission) {
 		err = fmt.Errorf("%w: %w", reconcile.ErrGone, err)
 	}
+	if err == nil {
+		k.complaint = "" // the same is news again
+	}
 	k.state.passed(time.Since(start))
 	return result, err
 }
@@ -137,7 +140,8 @@ func (k *keeper) hostIsTheSame(ctx context.Context, now time.Time) bool {
 	base := k.planned.Base
 	intent := plan.StoredIntent(base)
 	tunnels := len(intent.Remotes()) > 0
-	matters := tunnels || len(intent.Domains(base)) > 0 || slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() })
+	matters := tunnels || len(base.Listening()) > 0 || len(intent.Domains(base)) > 0 ||
+		slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() })
 	if !base.Local || !matters {
 		return true
 	}
@@ -239,6 +243,7 @@ func (k *keeper) look(ctx context.Context) (reconcile.Result, error) {
 	for name, r := range reports {
 		k.told(ctx, name, r)
 	}
+	maps.DeleteFunc(k.last, func(name, _ string) bool { return reports[name] == nil })
 	k.due = reconcile.Sooner(reconcile.Expiry(plan.StoredIntent(p.Base), k.at), due)
 	if k.ruleless.Lasts(k.at) {
 		k.due = reconcile.Sooner(k.due, k.ruleless.Until)
@@ -258,18 +263,23 @@ func (k *keeper) remember(snap *plan.Snapshot, put map[string]string, remove []s
 	}
 }
 
-// told logs what has changed about a session since it was last told.
+// told logs a session's report if it is another than was last told.
 func (k *keeper) told(ctx context.Context, name string, r *plan.Report) {
-	before := k.last[name]
-	k.last[name] = r
-	if before != nil && before.State == r.State && before.Reason == r.Reason && before.Failed == r.Failed && maps.EqualFunc(before.Blind, r.Blind, time.Time.Equal) && slices.Equal(before.Contested, r.Contested) {
+	text := r.Text()
+	if k.last[name] == text {
 		return
 	}
+	k.last[name] = text
 	level := slog.LevelInfo
-	if len(r.Blind)+len(r.Contested)+len(r.Failed) > 0 || r.State == plan.StateDegraded {
+	if len(r.Blind)+len(r.Contested)+len(r.Failed) > 0 || r.Still != nil || r.State == plan.StateDegraded {
 		level = slog.LevelWarn
 	}
-	k.log.Log(ctx, level, "session", "session", name, "state", r.State, "reason", r.Reason, "blind", slices.Sorted(maps.Keys(r.Blind)), "contested", r.Contested, "failed", r.Failed)
+	still := ""
+	if r.Still != nil {
+		still = r.Still.UTC().Format(time.RFC3339)
+	}
+	k.log.Log(ctx, level, "session", "session", name, "state", r.State, "reason", r.Reason, "blind", slices.Sorted(maps.Keys(r.Blind)),
+		"still", still, "contested", r.Contested, "failed", r.Failed)
 }
 
 // read reads the counters of mirrors and of some of the sources.

@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	},
 	"spanctl/ovs/ovstest": {
 		"github.com/gopacket/gopacket", "github.com/safchain/ethtool", "github.com/vishvananda/netlink", "golang.org/x/sys",
+		"github.com/digitalocean/go-libvirt",
 	},
 	"spanctl/ovs/ovstest/vminit": {"spanctl/ovs/ovstest"},
 	"spanctl/cmd/spanctl": {

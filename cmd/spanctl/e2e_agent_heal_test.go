@@ -308,6 +308,28 @@ func TestE2EAgentWithoutRules(t *testing.T) {
 	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
 }
 
+// The mark of a spanctl that was killed between steps holds the agent up until it is old, and then goes.
+func TestE2EAgentClearsMarks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "a", "b", "audit")
+	p := s.agent()
+	until := time.Now().Add(2 * time.Second).UTC()
+	s.vsctl("set", "Open_vSwitch", ".", `external_ids:"`+plan.KeyChanging+`"="`+until.Format(time.RFC3339Nano)+` killed"`)
+	s.vsctl("set", "Open_vSwitch", ".", `external_ids:"spanctl/session/audit"="{\"version\":1,\"sources\":[{\"vm\":\"[ab]\"}],\"destinations\":[{\"vm\":\"audit\"}]}"`)
+	s.await("the mark to go", func() bool {
+		return !strings.Contains(s.vsctl("--no-wait", "get", "Open_vSwitch", ".", "external_ids"), plan.KeyChanging)
+	})
+	if now := time.Now(); now.Before(until) {
+		t.Errorf("the mark has gone %v early", until.Sub(now))
+	}
+	s.awaitActive("audit")
+	s.wantCopied(s.guests["a"], s.guests["b"], s.guests["audit"], 3)
+	if out := s.want(exitOK, "history"); strings.Contains(out, `"`) || strings.Count(out, "session audit") != 1 {
+		t.Errorf("history has more than what the agent has made:\n%s", out)
+	}
+	s.terminate(p)
+}
+
 // What the database refuses for one session is reported and tried again, and hurts no other: here a schema that knows no
 // such snaplen, until it does.
 func TestE2EAgentIsRefused(t *testing.T) {
@@ -315,11 +337,11 @@ func TestE2EAgentIsRefused(t *testing.T) {
 	s := newSite(t, "a", "b", "audit", "ids")
 	limit := func(from, to string) {
 		s.convert(func(schema *ovsSchema) {
-			mirror := string(schema.Tables["Mirror"])
-			if !strings.Contains(mirror, `"maxInteger":`+from) {
-				t.Fatalf("the schema has %s", mirror)
+			snaplen := string(schema.Tables["Mirror"].Columns["snaplen"])
+			if !strings.Contains(snaplen, `"maxInteger":`+from) {
+				t.Fatalf("the schema has %s", snaplen)
 			}
-			schema.Tables["Mirror"] = json.RawMessage(strings.Replace(mirror, `"maxInteger":`+from, `"maxInteger":`+to, 1))
+			schema.Tables["Mirror"].Columns["snaplen"] = json.RawMessage(strings.Replace(snaplen, `"maxInteger":`+from, `"maxInteger":`+to, 1))
 		})
 	}
 	limit("65535", "1000")

@@ -12,13 +12,6 @@ import (
 	"spanctl/policy/plan"
 )
 
-// An ovsSchema is one of OVSDB, RFC 7047 section 3.2.
-type ovsSchema struct {
-	Name    string                     `json:"name"`
-	Version string                     `json:"version"`
-	Tables  map[string]json.RawMessage `json:"tables"`
-}
-
 // convert converts the running database to its schema with a change, as an upgrade of Open vSwitch does, and returns the
 // file with that schema.
 func (s *site) convert(change func(*ovsSchema)) string {
@@ -28,10 +21,7 @@ func (s *site) convert(change func(*ovsSchema)) string {
 	var schema ovsSchema
 	s.check(json.Unmarshal(text, &schema))
 	change(&schema)
-	text, err = json.Marshal(schema)
-	s.check(err)
-	file := filepath.Join(s.TempDir(), schema.Version+".ovsschema")
-	s.check(os.WriteFile(file, text, 0o600))
+	file := schema.write(s.T)
 	if out, err := exec.CommandContext(s.ctx, "ovsdb-client", "convert", s.lab.DB, file).CombinedOutput(); err != nil {
 		s.Fatalf("ovsdb-client convert: %v: %s", err, out)
 	}
@@ -50,7 +40,8 @@ func TestE2EAgentOutlivesItsDatabase(t *testing.T) {
 
 	later := s.convert(func(schema *ovsSchema) {
 		schema.Version = "99.0.0"
-		schema.Tables["Later"] = json.RawMessage(`{"columns":{"name":{"type":"string"}}}`)
+		schema.Tables["Later"] = &ovsTable{}
+		schema.set("Later.name", `"string"`)
 	})
 	s.restart(s.guests["a"])
 	s.awaitActive("audit")

@@ -16,7 +16,7 @@ type database map[string]map[string]map[string]json.RawMessage
 
 // ofItself are the columns that change while nobody does anything: what ovs-vswitchd counts and finds. (The error of a patch
 // port without peer comes and goes with each configuration.)
-var ofItself = []string{"_version", "statistics", "status", "link_state", "link_resets", "mac_in_use", "error"}
+var ofItself = []string{"_version", "statistics", "status", "ifindex", "link_state", "link_resets", "mac_in_use", "error"}
 
 // configuration numbers change with every transaction that ovs-vswitchd shall take in.
 var configuration = []string{"next_cfg", "cur_cfg"}
@@ -141,11 +141,11 @@ func (s *site) ours() (state, turns string) {
 }
 
 // transactions is how many of the database's transactions are changes of spanctl's, by their comments: neither an agent's
-// leases nor its reports.
+// leases nor its reports, nor marks that are cleared.
 func (s *site) transactions() int {
 	s.Helper()
 	log, err := os.ReadFile(filepath.Join(s.lab.Dir, "conf.db"))
 	s.check(err)
 	count := func(comment string) int { return bytes.Count(log, []byte(`"_comment":"spanctl `+comment)) }
-	return count("") - count("agent: lease") - count("agent reports")
+	return count("") - count("agent: lease") - count("agent reports") - count("clears the mark")
 }

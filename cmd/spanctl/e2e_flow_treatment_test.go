@@ -47,7 +47,7 @@ func TestE2EFlowSnaplenCutsAtEveryDestination(t *testing.T) {
 				copies = [][]byte{frame, frame, ovstest.Tagged(frame, 20)}
 			}
 			for _, whole := range copies {
-				want = append(want, whole[:min(c.snaplen, len(whole))])
+				want = append(want, s.cut(whole, c.snaplen))
 			}
 		}
 		s.send(a, sent...)
@@ -63,16 +63,16 @@ func TestE2EFlowSnaplenCutsAtEveryDestination(t *testing.T) {
 					if a, ok := decode(f.Data); ok && name == "sensor" {
 						place, frame = a.tunnel, a.inner
 					}
-					if bytes.Equal(frame[:14], marker(nil)) { // cut or not
+					if bytes.Equal(frame[12:14], marker(nil)[12:]) { // cut or not
 						marks++
 					} else {
 						places[place] = append(places[place], frame)
 					}
 				}
-				return marks == 3*ways
+				return marks >= 3*ways
 			}))
 			for place, got := range places {
-				s.wantFrames(fmt.Sprintf("%+v, %s: ", c, place), got, want)
+				s.wantFrames(fmt.Sprintf("%+v, %s: ", c, place), got, s.sendable(place, want))
 			}
 			if len(places) != ways {
 				t.Errorf("%+v: copies came to %s by %d ways of %d", c, name, len(places), ways)

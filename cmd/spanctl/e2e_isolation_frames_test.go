@@ -72,7 +72,7 @@ func (e *enclosure) wantArrived(when string) {
 		times := map[string]int{}
 		for _, f := range s.Frames() {
 			if at := bytes.LastIndexByte(f.Data, '<'); at >= 0 {
-				times[string(f.Data[at:])]++
+				times[string(bytes.TrimRight(f.Data[at:], "\x00"))]++ // without padding
 			}
 		}
 		for _, p := range e.passages {

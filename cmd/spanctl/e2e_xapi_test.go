@@ -26,23 +26,34 @@ type xapiSite struct {
 	vifs map[string]xapiVIF
 }
 
-// newXAPISite is a host with guests web, db and mail on the network of xenbr0, and blue and green on the VLAN's. Its
-// management, by which tunnels leave, is on xenbr0 too, as XAPI has it.
-func newXAPISite(t *testing.T) *xapiSite {
+// newXAPIHost is a host without guests. Its management, by which tunnels leave, is on xenbr0 too, as XAPI has it.
+func newXAPIHost(t *testing.T, name string) *xapiSite {
 	t.Helper()
-	s := &xapiSite{newSite(t), map[string]xapiVIF{}}
+	s := &xapiSite{newSiteOf(t, ovstest.Config{Name: name}), map[string]xapiVIF{}}
 	s.check(s.lab.AddBridge(s.ctx, "xenbr0"))
 	s.vsctl("--", "--may-exist", "add-br", "xapi0", "xenbr0", "100",
 		"--", "br-set-external-id", "xenbr0", "xs-network-uuids", xapiNetwork+";"+xapiVLANNetwork,
 		"--", "br-set-external-id", "xenbr0", "bridge-id", xapiNetwork, // ovs-xapi-sync
 		"--", "set", "Bridge", "xenbr0", "fail_mode=standalone", "other_config:mac-table-size=10000")
+	return s
+}
+
+// xapiVIFOf is the VIF of the pool's nth guest, on the network of xenbr0.
+func xapiVIFOf(n int) xapiVIF {
+	return xapiVIF{
+		bridge: "xenbr0", network: xapiNetwork,
+		vm:   fmt.Sprintf("7d0c5e2e-0000-4000-8000-%012d", n),
+		uuid: fmt.Sprintf("e2a7b1c4-0000-4000-8000-%012d", n),
+		mac:  fmt.Sprintf("ae:1c:5d:00:00:%02x", n),
+	}
+}
+
+// newXAPISite is a host with guests web, db and mail on the network of xenbr0, and blue and green on the VLAN's.
+func newXAPISite(t *testing.T) *xapiSite {
+	t.Helper()
+	s := newXAPIHost(t, "")
 	for i, guest := range []string{"web", "db", "mail", "blue", "green"} {
-		vif := xapiVIF{
-			bridge: "xenbr0", network: xapiNetwork,
-			vm:   fmt.Sprintf("7d0c5e2e-0000-4000-8000-%012d", i+1),
-			uuid: fmt.Sprintf("e2a7b1c4-0000-4000-8000-%012d", i+1),
-			mac:  fmt.Sprintf("ae:1c:5d:00:00:%02x", i+1),
-		}
+		vif := xapiVIFOf(i + 1)
 		if i > 2 {
 			vif.bridge, vif.network = "xapi0", xapiVLANNetwork
 		}

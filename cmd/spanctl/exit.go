@@ -64,7 +64,7 @@ func exitCode(err error) int {
 		errors.Is(err, migrate.ErrNoBridge), errors.Is(err, migrate.ErrNoMigration),
 		errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ovs.ErrUnreachable):
 		return exitInvalid
-	case errors.Is(err, plan.ErrRefused), errors.Is(err, migrate.ErrRefused), errors.Is(err, openflow.ErrRejected):
+	case errors.Is(err, plan.ErrRefused), errors.Is(err, migrate.ErrRefused), errors.Is(err, openflow.ErrRejected), errors.Is(err, ovs.ErrSchema):
 		return exitRefused
 	case errors.Is(err, ovs.ErrUnreachable), errors.Is(err, ovs.ErrPermission):
 		return exitUnreachable

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,36 +93,5 @@ func TestFaultOthersKeepChanging(t *testing.T) {
 	d.exits(exitConflict, []string{"apply", "-f", d.policy}, "others keep changing the database; nothing was changed, try again")
 	if ids := d.vsctl("get", "Open_vSwitch", ".", "external_ids"); strings.Contains(ids, "session") || tries < 2 {
 		t.Errorf("after %d tries external_ids are %s", tries, ids)
-	}
-}
-
-// TestFaultWrongSchema runs commands on a database that is not an Open
-// vSwitch's, or of one too old.
-func TestFaultWrongSchema(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("/usr/share/openvswitch/vswitch.ovsschema")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var schema struct {
-		Name    string                    `json:"name"`
-		Version string                    `json:"version"`
-		Tables  map[string]map[string]any `json:"tables"`
-	}
-	if err := json.Unmarshal(text, &schema); err != nil {
-		t.Fatal(err)
-	}
-	delete(schema.Tables["Mirror"]["columns"].(map[string]any), "snaplen")
-	file := filepath.Join(t.TempDir(), "old.ovsschema")
-	text, err = json.Marshal(schema)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d := newDesk(t, ovstest.Config{Schema: file})
-	for _, args := range d.online() {
-		d.exits(exitUnreachable, args, "no column Mirror.snaplen", "needs Open vSwitch 2.13 or later")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,8 +31,8 @@ type onlooker struct {
 
 // A newcomer is the newest port of a name.
 type newcomer struct {
-	uuid string
-	seen time.Time
+	name, uuid string
+	seen       time.Time
 }
 
 // onlookerRoot is vswitchd.OpenvSwitch with the configuration numbers.
@@ -54,7 +55,7 @@ func lookOn(ctx context.Context, remote string) (*onlooker, error) {
 		AddFunc: func(table string, row model.Model) {
 			if port, ok := row.(*vswitchd.Port); ok {
 				o.mu.Lock()
-				o.ports[port.Name] = newcomer{port.UUID, time.Now()}
+				o.ports[port.Name] = newcomer{port.Name, port.UUID, time.Now()}
 				o.mu.Unlock()
 			}
 			o.poke()
@@ -113,6 +114,18 @@ func (o *onlooker) port(name string) newcomer {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.ports[name]
+}
+
+// appeared is the newest port whose name begins so, if it was seen after that time.
+func (o *onlooker) appeared(prefix string, since time.Time) (newest newcomer, is bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, port := range o.ports {
+		if strings.HasPrefix(name, prefix) && port.seen.After(since) {
+			newest, is, since = port, true, port.seen
+		}
+	}
+	return newest, is
 }
 
 // selected is how many ports our mirrors select, and whether that port is one of them.

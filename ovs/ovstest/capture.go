@@ -44,6 +44,11 @@ func (g *Guest) Capture(ctx context.Context, options ...CaptureOption) (*Capture
 	return g.lab.capture(ctx, g.inside, device, g.cfg.Name, options)
 }
 
+// CaptureDevice records what arrives at another device of the guest's, such as a tunnel of its kernel's.
+func (g *Guest) CaptureDevice(ctx context.Context, device string, options ...CaptureOption) (*Capture, error) {
+	return g.lab.capture(ctx, g.inside, device, g.cfg.Name+"'s "+device, options)
+}
+
 // CapturePort records what arrives at a device of the host: on a bridge's internal port that is what the bridge sends
 // to the host; on a guest's outer end, what the guest sends.
 func (l *Lab) CapturePort(ctx context.Context, device string, options ...CaptureOption) (*Capture, error) {

@@ -18,10 +18,11 @@ import (
 )
 
 // victim is set in a second run of this binary, which starts a lab, tells about it, and waits to be killed; victimVM, if
-// it has a virtual machine too.
+// it has a virtual machine too, and victimDomain, if libvirt has started one.
 const (
-	victim   = "OVSTEST_VICTIM"
-	victimVM = "OVSTEST_VICTIM_VM"
+	victim       = "OVSTEST_VICTIM"
+	victimVM     = "OVSTEST_VICTIM_VM"
+	victimDomain = "OVSTEST_VICTIM_DOMAIN"
 )
 
 func TestMain(m *testing.M) {
@@ -52,11 +53,28 @@ func beVictim(end string) error {
 			return err
 		}
 	}
+	if os.Getenv(victimDomain) != "" {
+		if err := startDomain(ctx, lab); err != nil {
+			return err
+		}
+	}
 	fmt.Println(lab.Dir, netns(lab.PID()), netns(g.PID()))
 	if end == "panic" {
 		panic("as asked")
 	}
 	select {}
+}
+
+func startDomain(ctx context.Context, lab *ovstest.Lab) error {
+	h, err := lab.StartHypervisor(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := h.Define(ctx, "domain", 1)
+	if err != nil {
+		return err
+	}
+	return d.Start(ctx)
 }
 
 func netns(pid int) string {

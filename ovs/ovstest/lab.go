@@ -89,6 +89,9 @@ func (l *Lab) rise(ctx context.Context) error {
 	return l.AddBridge(ctx, l.cfg.Bridges...)
 }
 
+// Datapath is the datapath_type of the lab's bridges.
+func (l *Lab) Datapath() string { return l.cfg.Datapath }
+
 // AddBridge adds bridges, all in one transaction, and waits until they are there.
 func (l *Lab) AddBridge(ctx context.Context, names ...string) error {
 	var args []string

@@ -37,6 +37,20 @@ func (g *Guest) Stop(ctx context.Context) error {
 	return g.Vanish(ctx)
 }
 
+// Replace gives the guest another device of the same name, and then new rows for the old ones, in one transaction.
+func (g *Guest) Replace(ctx context.Context) error {
+	if err := g.Vanish(ctx); err != nil {
+		return err
+	}
+	if err := g.plug(); err != nil {
+		return err
+	}
+	if _, err := g.lab.VSCtl(ctx, append([]string{"--", "del-port", g.cfg.Port}, g.cfg.portRow()...)...); err != nil {
+		return fmt.Errorf("guest %s: replacing its port: %w", g.cfg.Name, err)
+	}
+	return nil
+}
+
 // Vanish takes the guest's device away under its rows: they stay, and keep their ofport.
 func (g *Guest) Vanish(context.Context) error {
 	g.mu.Lock()

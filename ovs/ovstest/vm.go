@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -17,8 +15,8 @@ import (
 // bridge, as with libvirt. A kernel of its own sends and receives there; its only process is vminit, which does what the
 // test asks for. It is as silent as a Guest. It needs what .ci/vm makes (VMVariable).
 type VM struct {
+	NIC
 	cfg GuestConfig
-	lab *Lab
 	machine
 }
 
@@ -34,24 +32,19 @@ func (l *Lab) AddVM(ctx context.Context, cfg GuestConfig) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &VM{cfg: cfg, lab: l, machine: machine{name: cfg.Name, base: l.path("vm-" + cfg.Name)}}
+	v := &VM{
+		cfg: cfg, NIC: NIC{lab: l, machine: cfg.Name, mac: cfg.MAC, ip: cfg.IP},
+		machine: machine{name: cfg.Name, base: l.path("vm-" + cfg.Name)},
+	}
+	v.NIC.line = func() *vmLine { _, line := v.current(); return line }
 	if err := v.Start(ctx); err != nil {
 		return nil, err
 	}
 	return v, nil
 }
 
-// Name is the machine's name in the lab.
-func (v *VM) Name() string { return v.cfg.Name }
-
 // Port is the name of its OVS port, and of the tap device under it.
 func (v *VM) Port() string { return v.cfg.Port }
-
-// HardwareAddr is the address of the machine's eth0; it stays over Kill and Start.
-func (v *VM) HardwareAddr() net.HardwareAddr { return v.cfg.MAC }
-
-// Addr is the machine's address.
-func (v *VM) Addr() netip.Addr { return v.cfg.IP.Addr() }
 
 // Start boots the machine, in some seconds, with a tap device and a port of its own, and returns when its eth0 is up and
 // ovs-vswitchd has taken the port in. What rows of before are still there go first, in a transaction of their own: replaced
@@ -59,7 +52,7 @@ func (v *VM) Addr() netip.Addr { return v.cfg.IP.Addr() }
 func (v *VM) Start(ctx context.Context) error {
 	err := v.boot(ctx)
 	if err == nil {
-		_, err = v.call(ctx, vmRequest{Do: "up", IP: v.cfg.IP.String()})
+		err = v.up(ctx)
 	}
 	if err == nil {
 		_, err = v.lab.OFPort(ctx, v.cfg.Port)
@@ -160,39 +153,6 @@ func (l *Lab) openTap(c GuestConfig) (*os.File, error) {
 		return nil, fmt.Errorf("making its tap device: %w", err)
 	}
 	return file, nil
-}
-
-// Send sends one frame out of the machine's eth0 as it is.
-func (v *VM) Send(frame []byte) error {
-	_, err := v.call(context.Background(), vmRequest{Do: "send", Frame: frame})
-	return err
-}
-
-// Capture records inside of the machine what arrives at its eth0, which is promiscuous meanwhile, until Close, the end of
-// ctx or that of the machine.
-func (v *VM) Capture(ctx context.Context, options ...CaptureOption) (*Capture, error) {
-	var o captureOptions
-	for _, option := range options {
-		option(&o)
-	}
-	_, line := v.current()
-	c := &vmCapture{news: make(chan struct{}, 1)}
-	if _, err := line.open(ctx, vmRequest{Do: "capture", Outgoing: o.outgoing}, c); err != nil {
-		return nil, err
-	}
-	return v.lab.record(ctx, c, v.cfg.Name)
-}
-
-// Serve answers on a TCP port of the machine, by the machine's own stack, each connection: when the client has sent all,
-// so many bytes come back. It does so until the machine ends.
-func (v *VM) Serve(ctx context.Context, port uint16, bytes int) error {
-	_, err := v.call(ctx, vmRequest{Do: "serve", IP: netip.AddrPortFrom(v.Addr(), port).String(), Bytes: bytes})
-	return err
-}
-
-// Fetch connects to a TCP port, by the machine's own stack, sends so many bytes, and returns how many come back.
-func (v *VM) Fetch(ctx context.Context, from netip.AddrPort, bytes int) (int, error) {
-	return v.call(ctx, vmRequest{Do: "fetch", IP: from.String(), Bytes: bytes})
 }
 
 // Kill ends the machine by SIGKILL of QEMU, and its tap device with it. The rows of its port stay, as when a host's

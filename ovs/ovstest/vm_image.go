@@ -46,6 +46,11 @@ var guestImage = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := i.program("tcpdump"); err != nil {
+		return nil, err
+	}
+	i.dir("etc")
+	i.add("etc/passwd", unix.S_IFREG|0o644, 0, 0, []byte("root:x:0:0::/:\n")) // whom it runs as
 	return i.whole(), nil
 })
 
@@ -112,22 +117,25 @@ func (i *image) file(name, from string) error {
 	return nil
 }
 
-// program adds a program of this machine with the shared libraries that ldd(1) says it has.
+// program adds a program of this machine, or of the other system that labs run, with the shared libraries that ldd(1) says
+// it has.
 func (i *image) program(name string) error {
-	file, err := exec.LookPath(name)
+	// Each file, and where it really is: Debian's ovs-vswitchd is a link to an absolute path, which must not lead out of the
+	// other system.
+	cmd := exec.Command("sh", "-c", `file=$(command -v "$0") && libraries=$(ldd "$file") || exit
+		for part in "$file" $libraries; do case $part in /*) echo "$part $(readlink -f "$part")" ;; esac; done`, name)
+	rooted(cmd)
+	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, ErrNotInstalled)
+		return fmt.Errorf("%s: %w: %w", name, ErrNotInstalled, err)
 	}
-	out, err := exec.Command("ldd", file).Output()
-	if err != nil {
-		return fmt.Errorf("ldd %s: %w", file, err)
-	}
-	for _, part := range append(strings.Fields(string(out)), file) {
-		inside := strings.TrimPrefix(part, "/")
-		if inside == part || i.files[inside] {
+	root := os.Getenv(RootVariable)
+	for line := range strings.Lines(string(out)) {
+		name, is, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name = strings.TrimPrefix(name, "/"); i.files[name] {
 			continue
 		}
-		if err := i.file(inside, part); err != nil {
+		if err := i.file(name, root+is); err != nil {
 			return err
 		}
 	}

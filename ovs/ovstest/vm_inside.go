@@ -42,10 +42,15 @@ func inside() error {
 
 // obey does what the test asks for, and may tell it first that a whole system has come up. It returns when it cannot.
 func obey(system bool) error {
-	// The first port of the only virtio-serial device, which the kernel finds a little later.
+	// The first port of the only virtio-serial device, which the kernel finds a little later. It is called for the device's
+	// place among all of virtio (add_port of Linux's virtio_console.c).
 	var line *os.File
 	err := until(context.Background(), "the line to the test", func() (ok bool, err error) {
-		line, err = os.OpenFile("/dev/vport0p1", os.O_RDWR, 0)
+		found, err := filepath.Glob("/dev/vport*p1")
+		if err != nil || len(found) == 0 {
+			return false, err
+		}
+		line, err = os.OpenFile(found[0], os.O_RDWR, 0)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) { // made, and not ready
 			return false, nil
 		}
@@ -54,7 +59,7 @@ func obey(system bool) error {
 	if err != nil {
 		return err
 	}
-	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}}
+	v := &insideVM{out: json.NewEncoder(line), captures: map[int]*socket{}, senders: map[int]*socket{}, streams: map[string]*stream{}}
 	if system {
 		v.write(vmMessage{Booted: true})
 	}
@@ -102,21 +107,7 @@ func loadModules() error {
 }
 
 // hushVM is hush, and what a whole machine needs more of it.
-func hushVM() error {
-	for _, s := range []struct{ key, value string }{
-		// Neighbours are asked for once, and never again whether they are still there.
-		{"net/ipv4/neigh/default/base_reachable_time_ms", "86400000"},
-		{"net/ipv4/neigh/eth0/base_reachable_time_ms", "86400000"},
-		{"net/ipv4/neigh/default/delay_first_probe_time", "86400"},
-		{"net/ipv4/neigh/eth0/delay_first_probe_time", "86400"},
-		{"net/ipv4/icmp_msgs_per_sec", "0"},
-	} {
-		if err := sysctl(s.key, s.value); err != nil {
-			return err
-		}
-	}
-	return hush()
-}
+func hushVM() error { return errors.Join(sysctl("net/ipv4/icmp_msgs_per_sec", "0"), hush()) }
 
 // insideVM does what is asked of a machine.
 type insideVM struct {
@@ -125,7 +116,9 @@ type insideVM struct {
 
 	mu       sync.Mutex
 	captures map[int]*socket
-	sender   *socket
+	senders  map[int]*socket    // by the index of their devices
+	streams  map[string]*stream // by the address of theirs
+	dumping  *dump
 }
 
 // vmVerbs are what can be asked for. They are done one after the other, but for those that take their time.
@@ -133,6 +126,10 @@ var vmVerbs = map[string]func(*insideVM, vmRequest) (int, error){
 	"up":      (*insideVM).up,
 	"send":    (*insideVM).send,
 	"capture": (*insideVM).capture,
+	"stream":  (*insideVM).stream,
+	"still":   (*insideVM).still,
+	"dump":    (*insideVM).dump,
+	"dumped":  (*insideVM).dumped,
 	"dropped": (*insideVM).dropped,
 	"release": (*insideVM).release,
 	"serve":   (*insideVM).serve,
@@ -143,7 +140,7 @@ var vmVerbs = map[string]func(*insideVM, vmRequest) (int, error){
 func (v *insideVM) do(r vmRequest) {
 	verb := vmVerbs[r.Do]
 	switch r.Do {
-	case "fetch", "run":
+	case "fetch", "still", "dumped", "run":
 		go v.reply(r, verb)
 	default:
 		v.reply(r, verb)
@@ -173,33 +170,88 @@ func (v *insideVM) write(m vmMessage) {
 	}
 }
 
-// up addresses eth0 and brings it up, without offloads.
+// up waits for the device, addresses it and brings it up, without offloads.
 func (v *insideVM) up(r vmRequest) (int, error) {
 	ip, err := netip.ParsePrefix(r.IP)
+	if err != nil {
+		return 0, err
+	}
+	name, err := await(r.MAC)
 	if err == nil {
-		err = hushVM()
+		err = raiseLink(name)
 	}
 	if err == nil {
-		err = raiseLink(device)
-	}
-	if err == nil {
-		err = address(device, ip)
+		err = address(name, ip)
 	}
 	return 0, err
 }
 
-func (v *insideVM) send(r vmRequest) (_ int, err error) {
-	if v.sender == nil {
-		if v.sender, err = openSocket(device, false, false); err != nil {
-			return 0, err
+// await returns when the device of that address is there, and its name. The machine is silent from then on. One that is
+// plugged in comes some time later.
+func await(mac string) (name string, err error) {
+	err = until(context.Background(), "a device "+mac, func() (bool, error) {
+		d, err := deviceOf(mac)
+		if d != nil {
+			name = d.Name
+		}
+		return d != nil, err
+	})
+	if err != nil {
+		return "", err
+	}
+	// Neighbours are asked for once, and never again whether they are still there.
+	return name, errors.Join(
+		hushVM(),
+		sysctl("net/ipv4/neigh/"+name+"/base_reachable_time_ms", "86400000"),
+		sysctl("net/ipv4/neigh/"+name+"/delay_first_probe_time", "86400"),
+	)
+}
+
+// deviceOf is the device of that address, nil if there is none.
+func deviceOf(mac string) (*net.Interface, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].HardwareAddr.String() == mac {
+			return &all[i], nil
 		}
 	}
-	_, err = v.sender.Write(r.Frame)
+	return nil, nil
+}
+
+// mustHave is deviceOf where it has to be there.
+func mustHave(mac string) (*net.Interface, error) {
+	d, err := deviceOf(mac)
+	if err == nil && d == nil {
+		err = fmt.Errorf("no device %s", mac)
+	}
+	return d, err
+}
+
+func (v *insideVM) send(r vmRequest) (int, error) {
+	d, err := mustHave(r.MAC)
+	if err != nil {
+		return 0, err
+	}
+	s := v.senders[d.Index]
+	if s == nil {
+		if s, err = openSocket(d.Name, false, false); err != nil {
+			return 0, err
+		}
+		v.senders[d.Index] = s
+	}
+	_, err = s.Write(r.Frame)
 	return 0, err
 }
 
 func (v *insideVM) capture(r vmRequest) (int, error) {
-	s, err := openSocket(device, true, r.Outgoing)
+	d, err := mustHave(r.MAC)
+	if err != nil {
+		return 0, err
+	}
+	s, err := openSocket(d.Name, true, r.Outgoing)
 	if err != nil {
 		return 0, err
 	}
@@ -216,7 +268,7 @@ func (v *insideVM) capture(r vmRequest) (int, error) {
 				return
 			}
 			if err != nil {
-				panic(err) // nothing takes eth0 away or down here
+				panic(err) // nothing takes a device away or down that is captured at
 			}
 			v.write(vmMessage{ID: r.ID, Frame: frame, Outgoing: outgoing})
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // A Program runs in a virtual machine of its own, as root: on another kernel than this machine's, with Open vSwitch in it.
-// The machine has nothing but this machine's programs of Open vSwitch and a shell, and no network. It needs what .ci/vm
+// The machine has nothing but this machine's programs of Open vSwitch, or those of RootVariable's system, and a shell; no network. It needs what .ci/vm
 // makes (VMVariable).
 type Program struct {
 	Name     string   // for people; processes and the directory carry it
@@ -80,7 +80,7 @@ func (p Program) image(file string) error {
 		}
 	}
 	schema := Config{}.filled().Schema
-	if err := i.file(strings.TrimPrefix(schema, "/"), schema); err != nil {
+	if err := i.file(strings.TrimPrefix(schema, "/"), os.Getenv(RootVariable)+schema); err != nil {
 		return err
 	}
 	if err := i.file("program", p.File); err != nil {

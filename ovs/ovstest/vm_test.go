@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -69,5 +72,22 @@ func TestVM(t *testing.T) {
 func TestVMIsGoneHoweverTheProcessEnds(t *testing.T) {
 	for _, end := range []string{"kill", "interrupt"} {
 		t.Run(end, func(t *testing.T) { wantNothingLeft(t, end, 5, victimVM+"=1") })
+	}
+}
+
+// A program's words and its end come out of its machine.
+func TestVMProgram(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "spanctl")
+	build := exec.Command("go", "build", "-o", file, "spanctl/cmd/spanctl")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for args, code := range map[string]string{"version": "", "no-such-command": "the program ends with 3"} {
+		var out strings.Builder
+		err := ovstest.Program{Name: t.Name(), File: file, Args: []string{args}, Memory: 512, CPUs: 1}.Run(t.Context(), &out)
+		if !strings.HasPrefix(out.String(), "spanctl") || (err != nil) != (code != "") || err != nil && !strings.Contains(err.Error(), code) {
+			t.Errorf("%s: %v; it says %s", args, err, out.String())
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 )
@@ -17,11 +18,13 @@ type (
 		ID int    `json:"id"` // of its reply, and of the frames of a capture
 		Do string `json:"do"` // a key of vmVerbs
 
-		IP       string `json:"ip,omitempty"` // of eth0, with the length of its prefix; of a peer with the port
+		MAC      string `json:"mac,omitempty"` // of the device
+		IP       string `json:"ip,omitempty"`  // of the device, with the length of its prefix; of a peer with the port
 		Frame    []byte `json:"frame,omitempty"`
 		Outgoing bool   `json:"outgoing,omitempty"`
 		Capture  int    `json:"capture,omitempty"`
 		Bytes    int    `json:"bytes,omitempty"`
+		Frames   int    `json:"frames,omitempty"`
 
 		Args []string `json:"args,omitempty"` // of a program
 		Env  []string `json:"env,omitempty"`
@@ -130,7 +133,7 @@ func (l *vmLine) close() error {
 	<-l.ended
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if err := l.in.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+	if err := l.in.Close(); err != nil && !errors.Is(err, os.ErrClosed) && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("vm %s: %w", l.name, err)
 	}
 	return nil

@@ -3,7 +3,7 @@
 // This program writes the row types of package vswitchd from the schema that
 // the installed Open vSwitch ships, less the tables and columns that spanctl
 // does not use, by libovsdb's modelgen. It writes the same from any OVS since
-// 2.13: Mirror.filter, which came with 3.4 (schema 8.7.0), is added where the
+// 2.8 (Port.vlan_mode knows dot1q-tunnel since then): Mirror.filter, which came with 3.4 (schema 8.7.0), is added where the
 // installed schema lacks it.
 package main
 

@@ -180,6 +180,7 @@ func (h *Health) find(snap *Snapshot, counters map[string]*Counters) []*Mirror {
 func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 	o := h.Outcome
 	delivers := o.delivers(p)
+	var unheardOf []string
 	o.sources(func(s source) {
 		port, at := o.index.ports[s.port], o.index.bridge[s.port]
 		bridge := &o.index.snap.Bridges[at]
@@ -195,7 +196,15 @@ func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 		if o.listed[at] {
 			s.to = nil // what others send it is copied as theirs
 		}
-		if delivers && copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) && copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
+		device := ""
+		if s.from != nil {
+			device = p.Base.deaf(port)
+		}
+		if device != "" {
+			unheardOf = append(unheardOf, unheard(device))
+		}
+		if delivers && device == "" && copied(s.from, func(m *Mirror) []string { return m.SelectSrc }) &&
+			copied(s.to, func(m *Mirror) []string { return m.SelectDst }) {
 			h.Copied++
 		} else {
 			h.Blind = append(h.Blind, port.Name)
@@ -208,6 +217,7 @@ func (h *Health) sources(p *Plan, mirrors []*Mirror) {
 		}
 		h.Problems = append(h.Problems, "not copied: "+strings.Join(names, ", "))
 	}
+	h.Problems = append(h.Problems, unheardOf...)
 }
 
 // delivers reports whether what reaches the session's tap bridge, if it has one,

@@ -23,7 +23,7 @@ type Desired struct {
 // the time now. Sessions that cannot be compiled keep the rows that they have
 // and hurt no other session; their Outcome says why.
 func Compile(snap *Snapshot, intent Intent, now time.Time) *Desired {
-	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}, numbers: map[string]int{}, now: now}
+	c := &compiler{selector: newSelector(newPortIndex(snap)), snap: snap, tunnels: map[string]*tunnel{}, devices: map[int32]*tunnel{}, numbers: map[string]int{}, now: now}
 	c.deliveryTo = make([]*delivery, len(c.ports))
 	for _, name := range intent.Names() {
 		c.outcomes = append(c.outcomes, newOutcome(name, intent[name], now))
@@ -72,6 +72,7 @@ type compiler struct {
 	now        time.Time
 	outcomes   []*Outcome
 	tunnels    map[string]*tunnel // by all that they are
+	devices    map[int32]*tunnel  // of the kernel, by port; nil for ports that are none
 	deliveries []*delivery
 	deliveryTo []*delivery    // by port: the one that copies to it, nil if none does
 	roots      []int32        // see joined

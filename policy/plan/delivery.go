@@ -64,6 +64,9 @@ func treatmentOf(s *policy.Session) treatment {
 // sends reports whether rules send the copies; else mirrors do.
 func (t *tap) sends() bool { return t.tier == TierFlow && !t.failsOpen }
 
+// kernels reports whether the bridge's datapath is the kernel's.
+func (t *tap) kernels() bool { return t.datapath == "" || t.datapath == "system" }
+
 // rspan reports whether copies go into a VLAN; that is then all there is.
 func (d *delivery) rspan() bool { return d.targets[0].rspan() }
 
@@ -170,7 +173,7 @@ func (c *compiler) settle(t *tap, o *Outcome, rest []*delivery) *Refusal {
 			Session: o.Name, Field: t.field, Tier: TierFlow,
 			Problem: t.why + ": that needs OpenFlow rules on the host, and this is a remote connection", Remedy: "run spanctl on the host, or its agent", Host: true,
 		}
-	case t.failsOpen && (len(t.deliveries) > 1 || o.guarded != "" || o.treatment.snaplen > 0 && t.deliveries[0].tunnels()):
+	case t.failsOpen && (len(t.deliveries) > 1 || o.guarded != "" || o.treatment.snaplen > 0 && slices.ContainsFunc(o.targets, func(u target) bool { return u.tunnel != nil })):
 		why := t.why
 		if len(t.deliveries) > 1 {
 			why = "it shares a destination with a session that has others or asks for other treatment"

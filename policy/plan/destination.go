@@ -14,7 +14,16 @@ type target struct {
 	port   int32 // -1 for all but a port
 	vlan   int   // 0 for all but RSPAN
 	tunnel *tunnel
-	absent string // how the policy names it
+	device *tunnel // the kernel's, if the port is one; nil for others
+	absent string  // how the policy names it
+}
+
+// wraps is the tunnel that copies go into, nil if they go into none.
+func (t target) wraps() *tunnel {
+	if t.device != nil {
+		return t.device
+	}
+	return t.tunnel
 }
 
 func (t target) rspan() bool { return t.vlan != 0 }
@@ -48,7 +57,7 @@ func (c *compiler) locate(name string, i int, d *policy.Destination) (t target, 
 			t.absent = what
 			return t, awaited, nil
 		}
-		t.port = port
+		t.port, t.device = port, c.device(port)
 		return t, "", nil
 	}
 }
@@ -102,6 +111,8 @@ func (x *portIndex) locatePort(what string, d *policy.Destination) (port int32, 
 		kind := "a physical NIC or bond"
 		if role == policy.RoleHost {
 			kind = "an internal port of the host"
+		} else if _, wraps := x.snap.wraps(p); wraps {
+			kind = "a tunnel of the kernel's"
 		}
 		return refuse(".dedicated", fmt.Sprintf("port %s is %s: as a destination it carries nothing but copies", p.Name, kind),
 			"set dedicated: true if that is meant, or "+KeyRole+"=guest on its Interface if it is a guest's port")

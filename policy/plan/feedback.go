@@ -37,11 +37,12 @@ func (c *compiler) findLeaks() []leak {
 	}
 	for _, d := range c.deliveries {
 		for _, t := range d.targets {
-			if t.tunnel == nil {
+			wraps := t.wraps()
+			if wraps == nil {
 				continue
 			}
-			l := leak{delivery: d, sessions: d.sessions[0].Name, text: t.tunnel.text, tunnel: t.tunnel, device: -1}
-			if route, known := c.route(t.tunnel); known {
+			l := leak{delivery: d, sessions: d.sessions[0].Name, text: wraps.text, tunnel: wraps, device: -1}
+			if route, known := c.route(wraps); known {
 				l.route = route
 				add(l, route.Devices)
 			} else {
@@ -283,7 +284,7 @@ func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	remedy += "copy only what ports send, less the host's own ({role: guest, direction: from}, {role: uplink, direction: from}), "
 	return &Refusal{
 		Session: o.Name, Field: "destinations",
-		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(path), " -> "), why),
+		Problem: fmt.Sprintf("loop: copies would be copied again (%s); %s", strings.Join(slices.Compact(slices.DeleteFunc(path, func(at string) bool { return at == "" })), " -> "), why),
 		Harm:    true,
 		Remedy:  remedy + "copy other bridges, or send by a way that none of the copied bridges is on",
 	}

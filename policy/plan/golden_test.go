@@ -119,7 +119,7 @@ func renderPlan(p *plan.Plan) string {
 
 // readSnapshot reads the lines of a snapshot:
 //
-//	ovs VERSION | filter | local | guest UUID NAME | guestserror TEXT | route ADDRESS [DEVICE[,DEVICE] MTU [FROM [VIA]]] | stored SESSION JSON
+//	ovs VERSION | filter | local | guest UUID NAME | guestserror TEXT | route ADDRESS [DEVICE[,DEVICE] MTU [FROM [VIA]]] | device NAME KIND [REMOTE [PORT]] | stored SESSION JSON
 //	bridge NAME [datapath=D] [failmode=M] [flood=VLANS] [bpdu] [stp] [KEY:=VALUE]...
 //	port NAME [type=T] [driver=D] [tag=N] [trunks=R] [mode=M] [protected] [nostp] [ofport=N] [request=N] [mtu=N] [link=L] [members=A,B] [egress=DEVICE] [OPTION.=VALUE]... [KEY:=VALUE]...
 //	flow [ours] table=N,priority=N,MATCH ACTIONS
@@ -164,6 +164,18 @@ func readSnapshot(t testing.TB, text string) *plan.Snapshot {
 				}
 			}
 			s.Routes[netip.MustParseAddr(words[1])] = route
+		case "device":
+			if s.Devices == nil {
+				s.Devices = map[string]plan.Device{}
+			}
+			device := plan.Device{Kind: words[2]}
+			if len(words) > 3 {
+				device.Remote = netip.MustParseAddr(words[3])
+			}
+			if len(words) > 4 {
+				device.Port = number(t, words[4])
+			}
+			s.Devices[words[1]] = device
 		case "bridge":
 			s.Bridges = append(s.Bridges, readBridge(t, words[1:], uuid))
 			bridge = &s.Bridges[len(s.Bridges)-1]

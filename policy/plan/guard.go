@@ -13,11 +13,12 @@ import (
 // copies, which go into a tunnel: where there is OpenFlow, and in the userspace
 // datapath where it is known for whom ovs-vswitchd itself asks by ARP.
 func (c *compiler) guards(g *group, l leak) bool {
-	return g.delivery.tunnels() && c.snap.Local && (l.device >= 0 || datapathOf(&c.snap.Bridges[g.bridge]) != "netdev")
+	return g.delivery.tunnels() && c.snap.Local && l.tunnel.remote.IsValid() && (l.device >= 0 || datapathOf(&c.snap.Bridges[g.bridge]) != "netdev")
 }
 
+// tunnels reports whether copies go into a tunnel, be it Open vSwitch's or the kernel's.
 func (d *delivery) tunnels() bool {
-	return slices.ContainsFunc(d.targets, func(t target) bool { return t.tunnel != nil })
+	return slices.ContainsFunc(d.targets, func(t target) bool { return t.wraps() != nil })
 }
 
 // hears reports whether the group copies what comes from outside this host: there

@@ -13,8 +13,13 @@ var libvirtKeys = []string{"vm-id", "vm-uuid"}
 var uuidForm = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 // domains calls yield with the UUID of each of libvirt's domains, as libvirt writes
-// it, that the Interface may be one's, until yield returns false.
+// it, that the Interface may be one's, until yield returns false. XAPI's guests are no
+// domains of libvirt's, but have a vm-id too: ovs-xapi-sync writes it beside the
+// xs-vm-uuid that is there from the beginning.
 func (i *Interface) domains(yield func(string) bool) {
+	if i.ExternalIDs["xs-vm-uuid"] != "" {
+		return
+	}
 	for _, key := range libvirtKeys {
 		if id := i.ExternalIDs[key]; uuidForm.MatchString(id) && !yield(strings.ToLower(id)) {
 			return

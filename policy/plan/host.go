@@ -13,7 +13,8 @@ func (s *Snapshot) WithoutHost() *Snapshot {
 		b := &bare.Bridges[i]
 		b.Flows, b.Meters, b.FlowsError = nil, nil, ""
 	}
-	bare.Routes, bare.BadFiles, bare.Addresses, bare.Daemon = nil, nil, nil, ""
+	bare.Routes, bare.Devices, bare.BadFiles, bare.Addresses, bare.Daemon = nil, nil, nil, nil, ""
+	bare.Deaf = nil
 	bare.Guests, bare.GuestsError = nil, ""
 	return &bare
 }
@@ -32,7 +33,8 @@ func (s *Snapshot) SameHost(o *Snapshot) bool {
 	sameRoute := func(a, b Route) bool {
 		return slices.Equal(a.Devices, b.Devices) && a.MTU == b.MTU && a.NextHop == b.NextHop && a.Source == b.Source
 	}
-	return s.Daemon == o.Daemon && s.GuestsError == o.GuestsError && maps.Equal(s.Guests, o.Guests) && maps.Equal(s.BadFiles, o.BadFiles) &&
+	return s.Daemon == o.Daemon && s.GuestsError == o.GuestsError && maps.Equal(s.Guests, o.Guests) &&
+		maps.Equal(s.BadFiles, o.BadFiles) && maps.Equal(s.Deaf, o.Deaf) && maps.Equal(s.Devices, o.Devices) &&
 		slices.Equal(s.Addresses, o.Addresses) && maps.EqualFunc(s.Routes, o.Routes, sameRoute) &&
 		slices.EqualFunc(s.Bridges, o.Bridges, func(a, b Bridge) bool {
 			return a.FlowsError == b.FlowsError && slices.EqualFunc(a.Flows, b.Flows, sameFlow) && slices.EqualFunc(a.Meters, b.Meters, sameMeter)

@@ -15,8 +15,9 @@ func fullySeen() *plan.Snapshot {
 	remote := netip.MustParseAddr("192.0.2.10")
 	return &plan.Snapshot{
 		Root: "r", Local: true, Daemon: "1", Addresses: []netip.Addr{remote}, BadFiles: map[string]string{"/f": "none"},
-		Guests: map[string]string{"u": "web"}, GuestsError: "slow",
+		Guests: map[string]string{"u": "web"}, GuestsError: "slow", Deaf: map[string]bool{"vif1.0": true},
 		Routes:  map[netip.Addr]plan.Route{remote: {Devices: []string{"eth0"}, MTU: 1500}},
+		Devices: map[string]plan.Device{"erspan1": {Kind: "erspan", Remote: remote}},
 		Bridges: []plan.Bridge{{Name: "br0", Flows: []plan.Flow{{Match: "in_port=1", Packets: 7, Bytes: 700}}, Meters: []plan.Meter{{ID: 1, Rate: 5, Dropped: 3}}, FlowsError: "x"}},
 	}
 }
@@ -29,6 +30,7 @@ func TestSameHost(t *testing.T) {
 		"Daemon":      func(s *plan.Snapshot) { s.Daemon = "2" },
 		"Addresses":   func(s *plan.Snapshot) { s.Addresses = nil },
 		"BadFiles":    func(s *plan.Snapshot) { s.BadFiles = nil },
+		"Deaf":        func(s *plan.Snapshot) { s.Deaf = nil },
 		"Guests":      func(s *plan.Snapshot) { s.Guests = map[string]string{"u": "db"} },
 		"GuestsError": func(s *plan.Snapshot) { s.GuestsError = "" },
 		"Routes": func(s *plan.Snapshot) {
@@ -37,6 +39,7 @@ func TestSameHost(t *testing.T) {
 		"MTU": func(s *plan.Snapshot) {
 			s.Routes = map[netip.Addr]plan.Route{s.Addresses[0]: {Devices: []string{"eth0"}, MTU: 9000}}
 		},
+		"Devices":     func(s *plan.Snapshot) { s.Devices = map[string]plan.Device{"erspan1": {Kind: "erspan"}} },
 		"Flows":       func(s *plan.Snapshot) { s.Bridges[0].Flows[0].Actions = "drop" },
 		"a rule less": func(s *plan.Snapshot) { s.Bridges[0].Flows = nil },
 		"Meters":      func(s *plan.Snapshot) { s.Bridges[0].Meters[0].Rate = 6 },
@@ -67,11 +70,12 @@ func TestSameHostKnowsEveryField(t *testing.T) {
 		of    reflect.Type
 		known string
 	}{
-		{reflect.TypeFor[plan.Snapshot](), "Root OVSVersion Revision MirrorFilter Intent Bridges Local Agent Reports Changing " + // of OVSDB
-			"Routes BadFiles Addresses Daemon Guests GuestsError"},
+		{reflect.TypeFor[plan.Snapshot](), "Root OVSVersion Revision MirrorFilter Intent Bridges Local Agent Reports Changing Mark " + // of OVSDB
+			"Routes Devices BadFiles Addresses Daemon Guests GuestsError Deaf"},
 		{reflect.TypeFor[plan.Bridge](), "UUID Name Ports Mirrors Datapath FailMode FloodVLANs STP OtherConfig ExternalIDs " + // of OVSDB
 			"Flows Meters FlowsError"},
 		{reflect.TypeFor[plan.Route](), "Devices MTU NextHop Source"},
+		{reflect.TypeFor[plan.Device](), "Kind Remote Port"},
 	} {
 		for _, f := range reflect.VisibleFields(c.of) {
 			if !slices.Contains(strings.Fields(c.known), f.Name) {

@@ -213,9 +213,13 @@ func hashed(actions func(fields string) string, add func(priority int, match, ac
 // without its outermost tag. What is cut is cut with the tag that it came with, unless
 // an earlier output has had it taken off (ofproto-dpif-xlate, xlate_output_trunc_action,
 // OVS 3.1): so each that is both cut and stripped begins with the whole packet, and
-// the tag is no part of its length.
+// the tag is no part of its length. The kernel's datapath has the tag beside the packet
+// and never counts it (Linux 6.1).
 func (c *compiler) send(d *delivery, targets []target, meter int, strip bool) string {
-	const tag = 4
+	tag := 4
+	if d.kernels() {
+		tag = 0
+	}
 	var actions []string
 	if meter != 0 {
 		actions = append(actions, fmt.Sprintf("meter:%d", meter))

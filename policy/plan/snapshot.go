@@ -61,11 +61,16 @@ type Snapshot struct {
 	// Routes are how the host reaches the far ends of tunnels. Of one that is not
 	// in it nothing is known.
 	Routes map[netip.Addr]Route
+	// Devices are the host's kernel's own tunnels among the Interfaces, by name; nil if they are not known.
+	Devices map[string]Device
 	// BadFiles says of files that policies name what is wrong with them; those
 	// that can be read are not in it.
 	BadFiles map[string]string
 	// Addresses are the host's own, nil if they are not known.
 	Addresses []netip.Addr
+	// Deaf are the Interfaces among [Snapshot.Listening] to whose devices ovs-vswitchd
+	// does not listen.
+	Deaf map[string]bool
 	// Daemon tells one run of ovs-vswitchd from another, empty if that is not known.
 	Daemon string
 	// Agent is the agent that last said it keeps the intent in force, nil if none did, and
@@ -75,6 +80,8 @@ type Snapshot struct {
 	// Changing is until when another spanctl may be between the steps of a change, zero if
 	// none is: what is inert is then its own.
 	Changing time.Time
+	// Mark is the text under KeyChanging, which may be left of one that was killed.
+	Mark string
 	// Guests are names of libvirt's domains by UUID, those that [Intent.Domains] lists;
 	// libvirt has no domain of a UUID that is not in it.
 	Guests map[string]string
@@ -93,6 +100,16 @@ type Route struct {
 	// NextHop is the router, zero if the address is on the link; Source the host's
 	// own address that it uses, zero if unknown.
 	NextHop, Source netip.Addr
+}
+
+// A Device is a tunnel that the host's kernel makes of a device: what is sent to it is wrapped and sent on.
+type Device struct {
+	// Kind is what ip-link(8) calls its type.
+	Kind string
+	// Remote is the far end, zero if the device has none.
+	Remote netip.Addr
+	// Port is the far end's UDP port, 0 if its packets are not UDP.
+	Port int
 }
 
 // A Bridge is a Bridge row with its Ports (sorted by name) and its Mirrors

@@ -42,7 +42,7 @@ func (c *compiler) needOf(o *Outcome) need {
 		tap = c.needsTap(o)
 	}
 	d := o.treatment
-	filtered := c.snap.MirrorFilter && tap == "" && d.filter() != ""
+	filtered := c.snap.filters() && tap == "" && d.filter() != ""
 	for _, field := range []struct {
 		present    bool
 		field, why string
@@ -63,6 +63,15 @@ func (c *compiler) needOf(o *Outcome) need {
 		return need{TierHub, o, "destinations", tap}
 	}
 	return need{tier: TierDirect}
+}
+
+// filters reports whether mirrors copy by their filter. The column alone does not say so:
+// a database can have the schema of a later release than the ovs-vswitchd that runs, and
+// before 3.4 that copies everything.
+func (s *Snapshot) filters() bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(s.OVSVersion, "%d.%d", &major, &minor)
+	return s.MirrorFilter && (n < 2 || major > 3 || major == 3 && minor >= 4)
 }
 
 // filter is the one OpenFlow match that a Mirror's filter can express (OVS 3.4), if

@@ -167,7 +167,7 @@ func udpPort(kind string, options map[string]string) string {
 func refuseKind(t *tunnel) (field, problem, remedy string) {
 	switch {
 	case t.erspan == policy.ERSPANTypeI:
-		return ".erspan.type", "Open vSwitch sends no ERSPAN type I", "use type II or III"
+		return ".erspan.type", "Open vSwitch sends no ERSPAN type I", "use type II or III; or have the kernel send it, by a device of type erspan with erspan_ver 0 that is a port of a bridge, and name that: {interface: NAME, dedicated: true}"
 	case t.ecn:
 		return "." + t.field() + ".tos", "Open vSwitch sets the upper six bits of the TOS byte, and takes the others from the packet inside", "use a multiple of 4"
 	}

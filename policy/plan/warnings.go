@@ -37,6 +37,12 @@ func (c *compiler) tapWarnings(d *delivery) []string {
 				!slices.ContainsFunc(c.ports, func(p *Port) bool { return p.on(route.Devices...) }) {
 				list = append(list, "nothing is sent to "+t.tunnel.text+": the userspace datapath sends by ports of its bridges alone, and the route leads by "+route.Devices[0])
 			}
+			if d.kernels() && t.tunnel.field() != "vxlan" && d.snaplen > 0 && d.snaplen < 14+40 {
+				list = append(list, fmt.Sprintf("copies to %s that %d bytes leave without a whole IP header, of 34 bytes in all with IPv4 and 54 with IPv6, are lost: the kernel's datapath does not send them", t.tunnel.text, d.snaplen))
+			}
+			if d.kernels() && t.tunnel.options["seq"] == "true" {
+				list = append(list, "copies to "+t.tunnel.text+" have no sequence numbers: the kernel's datapath sends none by GRE")
+			}
 			if local := t.tunnel.local; local.IsValid() && c.snap.Addresses != nil && !slices.Contains(c.snap.Addresses, local) {
 				list = append(list, "nothing is sent to "+t.tunnel.text+": local "+local.String()+" is no address of this host")
 			}
