@@ -37,6 +37,12 @@ var kernelTests = []string{
 	"TestE2ERSPANCopiesIntoItsVLANOnly",
 	"TestE2EAgentFollowsGuests",
 	"TestE2EAgentOnce",
+	"TestE2EBridgeMigrateConfirmRevert",
+	"TestE2EBridgeCarriesTheHost",
+	"TestE2EBridgeKilledAtEveryStep",
+	"TestE2EBridgeTrafficGoesOn",
+	"TestE2EBridgeTheWholeStory",
+	"TestE2EBridgeKeepsSTP",
 }
 
 // The datapath is the kernel's.

@@ -52,7 +52,7 @@ func TestKernel(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		err := ovstest.Program{
-			Name: t.Name(), File: program, Programs: []string{"ip", "nsenter"}, CPUs: 2, Memory: 2048,
+			Name: t.Name(), File: program, Programs: []string{"ip", "bridge", "cat", "nsenter"}, CPUs: 2, Memory: 2048,
 			Args: []string{"-test.v", "-test.parallel=2", "-test.timeout=28m", "-test.run=" + pattern},
 			Env:  []string{ovstest.DatapathVariable + "=system", "SPANCTL_TIMEOUT=60s"}, // an emulated machine is slow
 		}.Run(ctx, writer)
