@@ -1,7 +1,6 @@
 package ovstest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,11 +60,6 @@ func (m *machine) current() (*process, *vmLine) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.process, m.line
-}
-
-func (m *machine) call(ctx context.Context, r vmRequest) (int, error) {
-	_, line := m.current()
-	return line.call(ctx, r)
 }
 
 // explain adds to an error what the machine's console and QEMU have said last.

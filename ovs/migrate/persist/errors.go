@@ -17,7 +17,7 @@ var (
 	// ErrNotStarted indicates that nothing starts Open vSwitch at boot.
 	ErrNotStarted = errors.New("nothing starts Open vSwitch at boot: install the package that does (Debian: openvswitch-switch)")
 	// ErrForgets indicates that Open vSwitch is told to delete its bridges whenever it starts.
-	ErrForgets = errors.New("Open vSwitch deletes its bridges when it starts: take --delete-bridges out")
+	ErrForgets = errors.New("open vswitch deletes its bridges when it starts: take --delete-bridges out")
 )
 
 // ByHandError indicates that the bridge's configuration is one that this package does not change.
