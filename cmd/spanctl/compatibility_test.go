@@ -27,6 +27,7 @@ var features = []struct {
 	name  string
 	tests *regexp.Regexp
 }{
+	{"`spanctl bridge`: a Linux bridge becomes one of Open vSwitch, and back, also over reboots", regexp.MustCompile(`^TestVMReboots|^TestE2E(Kernel)?Bridge[A-Z]`)},
 	{"libvirt, its real domains and names", regexp.MustCompile(`^TestVMDomain|^TestE2E(GuestsByTheNamesOfLibvirt|Libvirt|NamesOfGuests)`)},
 	{"virtual machines of QEMU", regexp.MustCompile(`^TestVM`)},
 	{"XAPI (XCP-ng, XenServer): its rows and their life", regexp.MustCompile(`^TestE2EXAPI`)},
@@ -35,7 +36,6 @@ var features = []struct {
 	{"Suricata as receiver of ERSPAN", regexp.MustCompile(`^TestE2EARealIDS`)},
 	{"schemas older and newer than the installed one", regexp.MustCompile(`^TestE2ESchema`)},
 	{"what only the kernel's datapath can: its own erspan devices, ERSPAN Type I, tunnels routed over a mirrored bridge", regexp.MustCompile(`^TestE2EKernel`)},
-	{"Linux bridge to Open vSwitch", regexp.MustCompile(`^TestE2EBridge[A-Z]`)},
 	{"the agent", regexp.MustCompile(`^TestE2E(Agent|AnAgent)`)},
 	{"feedback: copies that are not copied", regexp.MustCompile(`^TestE2E(Feedback|JoinedBridges|FlowFeedback|FlowTwins)`)},
 	{"isolation: nothing gets out of an audit guest, or by a tunnel", regexp.MustCompile(`^TestE2E(Isolation|FlowIsolation|WhatAuditGuestsInject|WhatEntersTheTapBridge)`)},

@@ -25,7 +25,6 @@ const (
 type Changes struct {
 	Manager Manager
 	Files   []File   // sorted by path; empty: the files are as they should be
-	Rows    []string // what the old files said of the bridge that belongs in its row now, as commands of ovs-vsctl(8)
 	Boot    []string // what happens at boot, in this order
 	Notes   []string // what else a user must know
 }

@@ -46,7 +46,7 @@ func (u *ifupdown) rewriteStanza(c *Changes, f *interfaces, header int, ports []
 	port, isPort := u.port(name)
 	switch {
 	case name == u.Bridge:
-		u.rewriteBridge(c, f, header, ports, proxmox)
+		u.rewriteBridge(f, header, ports, proxmox)
 	case isPort && len(port.Members) > 0:
 		head.comment(fmt.Sprintf("a bond of Open vSwitch's bridge %s now:", u.name()))
 		for _, o := range f.options(header) {
@@ -56,7 +56,6 @@ func (u *ifupdown) rewriteStanza(c *Changes, f *interfaces, header int, ports []
 		for _, o := range f.options(header) {
 			switch {
 			case strings.HasPrefix(o.key, "bridge_"):
-				c.Rows = append(c.Rows, portRows(name, strings.TrimPrefix(o.key, "bridge_"), o.value)...)
 				o.become()
 			case o.key == "bond_master" && u.member(name):
 				o.become()
@@ -87,11 +86,10 @@ func (u *ifupdown) member(name string) bool {
 
 // rewriteBridge takes out of a stanza of the bridge what makes a Linux bridge, and has its ports brought up instead, in
 // the place of what named them.
-func (u *ifupdown) rewriteBridge(c *Changes, f *interfaces, header int, ports []string, proxmox bool) {
+func (u *ifupdown) rewriteBridge(f *interfaces, header int, ports []string, proxmox bool) {
 	if u.name() != u.Bridge {
 		f.lines[header].rename(u.Bridge, u.name())
 	}
-	stp := on(f.value(header, "bridge_stp"))
 	instead := u.makes(f, header)
 	for _, o := range f.options(header) {
 		var lines []string
@@ -103,7 +101,6 @@ func (u *ifupdown) rewriteBridge(c *Changes, f *interfaces, header int, ports []
 		}
 		switch {
 		case strings.HasPrefix(o.key, "bridge_"):
-			c.Rows = append(c.Rows, bridgeRows(u.name(), strings.TrimPrefix(o.key, "bridge_"), o.value, stp)...)
 			o.become(lines...)
 		case o.ofLinuxBridge():
 			o.comment("for the Linux bridge that was:", lines...)

@@ -135,9 +135,8 @@ func (n *networkd) plan() (Changes, error) {
 	c := Changes{Manager: Networkd}
 	for _, f := range n.netdevs {
 		for _, p := range append([]Port{{Name: n.Bridge}}, n.Ports...) {
-			if p.Name == n.Bridge && f.defines("bridge", p.Name) {
-				c.Rows = append(c.Rows, netdevRows(n.name(), f.whole())...)
-			} else if len(p.Members) == 0 || !f.defines("bond", p.Name) {
+			ofBridge := p.Name == n.Bridge && f.defines("bridge", p.Name)
+			if !ofBridge && (len(p.Members) == 0 || !f.defines("bond", p.Name)) {
 				continue
 			}
 			if err := n.mask(&c, f); err != nil {
@@ -288,23 +287,4 @@ func replaceWord(raw, from, to string) string {
 	l := line{raw: strings.Replace(raw, "=", " = ", 1)}
 	l.rename(from, to)
 	return strings.Replace(l.raw, " = ", "=", 1)
-}
-
-// netdevRows are the commands of ovs-vsctl(8) that say what a [Bridge] of systemd.netdev(5) did.
-func netdevRows(bridge string, f *unitFile) (rows []string) {
-	stp := on(f.last("Bridge", "STP"))
-	for _, k := range []struct{ key, same string }{
-		{"STP", "stp"},
-		{"Priority", "bridgeprio"},
-		{"HelloTimeSec", "hello"},
-		{"MaxAgeSec", "maxage"},
-		{"ForwardDelaySec", "fd"},
-		{"AgeingTimeSec", "ageing"},
-		{"MulticastSnooping", "mcsnoop"},
-	} {
-		if value := f.last("Bridge", k.key); value != "" {
-			rows = append(rows, bridgeRows(bridge, k.same, strings.TrimSuffix(value, "s"), stp)...)
-		}
-	}
-	return rows
 }

@@ -77,7 +77,7 @@ func wantWritten(t *testing.T, root string, layout persist.Layout, changes persi
 	}
 	again, err := persist.Plan(root, layout)
 	check(t, err)
-	if len(again.Files) > 0 || len(again.Rows) > 0 || again.Manager != changes.Manager && again.Manager != persist.None {
+	if len(again.Files) > 0 || again.Manager != changes.Manager && again.Manager != persist.None {
 		t.Errorf("planned again: %s", show(again, nil))
 	}
 	if len(changes.Files) == 0 {
@@ -102,7 +102,7 @@ func show(c persist.Changes, err error) string {
 	for _, list := range []struct {
 		name string
 		of   []string
-	}{{"row", c.Rows}, {"boot", c.Boot}, {"note", c.Notes}} {
+	}{{"boot", c.Boot}, {"note", c.Notes}} {
 		for _, text := range list.of {
 			fmt.Fprintf(&b, "%s: %s\n", list.name, text)
 		}
