@@ -17,7 +17,7 @@ ORACLE   ?= 100000
 RUNS ?=
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
-runs = $(if $(RUNS),| tee $(RUNS)/$(1).txt)
+runs = $(if $(RUNS),| { mkdir -p $(RUNS) && tee $(RUNS)/$(1).txt; })
 GOTEST = $(GO) test $(if $(RUNS),-v -count 1)
 
 .DEFAULT_GOAL := help

@@ -2,7 +2,11 @@ package ovs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -20,9 +24,18 @@ func (c *Conn) lookForDeaf(ctx context.Context, s *plan.Snapshot) {
 	if len(used) == 0 {
 		return
 	}
-	err := c.inNamespace(func(handle *netlink.Handle) error {
+	// One that only starts has made no device promiscuous yet, and lets its bridges be managed
+	// when it has; one that was ended well has taken all back.
+	dir, _, err := c.daemon()
+	if err != nil || slices.ContainsFunc(s.Bridges, func(b plan.Bridge) bool {
+		_, err := os.Stat(filepath.Join(dir, b.Name+".mgmt"))
+		return b.Datapath == "netdev" && err != nil
+	}) {
+		return
+	}
+	err = c.inNamespace(func(handle *netlink.Handle) error {
 		links, err := handle.LinkList()
-		if err != nil {
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // one that is not listed is none
 			return fmt.Errorf("listing devices: %w", err)
 		}
 		for _, link := range links {

@@ -37,10 +37,11 @@ func (c *Conn) lookAtDevices(ctx context.Context, s *plan.Snapshot) (remotes []n
 	}
 	err := c.inSocket(func(socket *nl.NetlinkSocket) error {
 		s.Devices = map[string]plan.Device{}
+		var failed error // of one that has no name for a device
 		for _, name := range names {
 			device, wraps, err := lookAtDevice(socket, name)
 			if err != nil {
-				return fmt.Errorf("device %s: %w", name, err)
+				failed = errors.Join(failed, fmt.Errorf("device %s: %w", name, err))
 			}
 			if !wraps {
 				continue
@@ -50,7 +51,7 @@ func (c *Conn) lookAtDevices(ctx context.Context, s *plan.Snapshot) (remotes []n
 				remotes = append(remotes, device.Remote)
 			}
 		}
-		return nil
+		return failed
 	})
 	if err != nil {
 		c.log.DebugContext(ctx, "not all tunnels of the kernel's are known", "error", err)

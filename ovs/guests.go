@@ -44,6 +44,7 @@ type guests struct {
 // A question to libvirt may be answered late.
 type question struct {
 	answered chan struct{} // closed then
+	about    []string      // the UUIDs whose names it is to tell, sorted
 	cancel   context.CancelFunc
 	aside    bool // nobody waits for it, for what is new is asked for by itself
 	late     bool
@@ -77,8 +78,9 @@ func (g *guests) of(ctx context.Context, uuids []string, ask asking) (map[string
 	defer g.mutex.Unlock()
 	g.wait(ctx, g.begin(ctx, uuids, ask))
 	err := g.err
-	for _, q := range g.questions {
-		if !q.aside || q.late {
+	for uuid, q := range g.questions {
+		wanted := uuid == "" || isIn(uuids, uuid)
+		if wanted && (!q.aside || q.late) {
 			if err = errNoAnswer; ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
@@ -123,6 +125,9 @@ func (g *guests) begin(ctx context.Context, uuids []string, ask asking) (begun [
 			slices.Sort(g.asked)
 		}
 		q := g.question(ctx, uuid, ask)
+		if q.about = []string{uuid}; uuid == "" {
+			q.about = uuids
+		}
 		if q.aside = uuid == "" && len(about) > 1; !q.aside {
 			begun = append(begun, q)
 		}
@@ -146,7 +151,7 @@ func (g *guests) question(ctx context.Context, uuid string, ask asking) *questio
 		if uuid == "" {
 			g.until = time.Now().Add(namesHold)
 		}
-		g.take(uuid, names, err)
+		g.take(q.about, names, err)
 		if err == nil && q.late && g.changed != nil {
 			g.changed()
 		}
@@ -154,9 +159,10 @@ func (g *guests) question(ctx context.Context, uuid string, ask asking) *questio
 	return q
 }
 
-// take takes an answer in.
-func (g *guests) take(about string, names map[string]string, err error) {
-	concerns := func(uuid string) bool { return about == "" || uuid == about }
+// take takes an answer in. Of others than it is about it says nothing: who came later may
+// not have been listed, or by the name of before.
+func (g *guests) take(about []string, names map[string]string, err error) {
+	concerns := func(uuid string) bool { return isIn(about, uuid) }
 	if err != nil { // who has no name is to be asked for again
 		g.asked = slices.DeleteFunc(slices.Clone(g.asked), func(uuid string) bool { return concerns(uuid) && g.names[uuid] == "" })
 		return
@@ -166,7 +172,6 @@ func (g *guests) take(about string, names map[string]string, err error) {
 	}
 	maps.DeleteFunc(g.names, func(uuid, _ string) bool { return concerns(uuid) })
 	for uuid, name := range names {
-		// Who came meanwhile may not have been listed, or by the name of before.
 		if concerns(uuid) && isIn(g.asked, uuid) {
 			g.names[uuid] = name
 		}

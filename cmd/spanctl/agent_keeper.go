@@ -140,7 +140,7 @@ func (k *keeper) hostIsTheSame(ctx context.Context, now time.Time) bool {
 	base := k.planned.Base
 	intent := plan.StoredIntent(base)
 	tunnels := len(intent.Remotes()) > 0
-	matters := tunnels || len(base.Listening()) > 0 || len(intent.Domains(base)) > 0 ||
+	matters := tunnels || len(base.MayWrap()) > 0 || len(base.Listening()) > 0 || len(intent.Domains(base)) > 0 ||
 		slices.ContainsFunc(base.Bridges, func(b plan.Bridge) bool { return b.Managed() && b.Ruled() })
 	if !base.Local || !matters {
 		return true

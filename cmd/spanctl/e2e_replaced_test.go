@@ -23,7 +23,7 @@ func TestE2EDeviceReplacedUnderItsName(t *testing.T) {
 	s.wantHealth(exitOK, plan.StateActive, "")
 
 	s.check(a.Replace(s.ctx))
-	const lost = "ovs-vswitchd does not listen to vif-a, which was replaced under its name"
+	const lost = "ovs-vswitchd does not listen to vif-a, which is not promiscuous: it was replaced under its name"
 	s.wantHealth(exitDegraded, plan.StateDegraded, lost)
 	atB, atAudit := s.capture(b), s.capture(audit)
 	s.send(a, udp(a, b))

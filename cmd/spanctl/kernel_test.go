@@ -60,6 +60,7 @@ func TestKernel(t *testing.T) {
 		ended <- err
 	}()
 	ran := relate(t, reader)
+	_ = reader.Close() // who still writes is not waited for
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}

@@ -38,6 +38,6 @@ func (s *Snapshot) deaf(p *Port) string {
 
 // unheard says what is lost by a device that has been replaced.
 func unheard(device string) string {
-	return fmt.Sprintf("ovs-vswitchd does not listen to %s, which was replaced under its name: what it sends is lost, in production too; "+
+	return fmt.Sprintf("ovs-vswitchd does not listen to %s, which is not promiscuous: it was replaced under its name, and what it sends is lost, in production too; "+
 		"delete its port, and add it again in another transaction", device)
 }

@@ -271,8 +271,11 @@ func (c *compiler) fromOnly(list []source, g *group) []source {
 func (c *compiler) loop(o *Outcome, g *group, l leak, why string) *Refusal {
 	bridge := c.snap.Bridges[g.bridge].Name
 	way, remedy := "its route is not known", "run spanctl on the host, where routes can be seen; or "
-	if l.device >= 0 {
+	switch {
+	case l.device >= 0:
 		way, remedy = c.wayOut(l), ""
+	case c.snap.Local && l.tunnel != nil && !l.tunnel.remote.IsValid():
+		way, remedy = "its far end is not known", "give the device one; or "
 	}
 	path := []string{bridge, g.delivery.name, l.text, way, bridge}
 	if l.delivery != g.delivery {
