@@ -107,6 +107,13 @@ func TestGuestsAreToldLate(t *testing.T) {
 		want("it still is", []string{"1", "2", "3", "6"}, 0, errNoAnswer, "1:a 2:b 3:c 6:f")
 		<-told
 		want("it is told", []string{"1", "2", "3"}, 0, nil, "1:a 2:b 3:c")
+		<-time.After(2 * namesHold)
+		set("2", "b", 3*time.Second)
+		want("all are asked for, and one is locked", []string{"1", "2", "3"}, answersWithin, errNoAnswer, "1:a 2:b 3:c")
+		set("7", "g", 0)
+		want("one comes who is not listed", []string{"1", "2", "3", "7"}, 0, errNoAnswer, "1:a 2:b 3:c 7:g")
+		<-told
+		want("the list does not take its name", []string{"1", "2", "3", "7"}, 0, nil, "1:a 2:b 3:c 7:g")
 		set("2", "b", 0)
 		set("4", "d", time.Hour)
 		want("one is locked for good", []string{"1", "4"}, answersWithin, errNoAnswer, "1:a")
