@@ -54,9 +54,11 @@ func (a *app) commit(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn
 	}
 	switch journal.Phase {
 	case migrate.Migrated, migrate.Confirming:
-		return migrate.Resume(folder, journal, conn, comment("bridge confirm")).Commit(a.makeLast)
+		return migrate.Resume(folder, journal, conn, comment("bridge confirm")).Commit(ctx, a.makeLast)
 	case migrate.Confirmed:
 		return nil
+	case migrate.Reverted:
+		return fmt.Errorf("%w: it is reverted: %s", migrate.ErrNotConfirmed, journal.Reason)
 	}
 	return fmt.Errorf("%w: it is %s: %s", migrate.ErrNoMigration, journal.Phase, journal.Reason)
 }

@@ -20,7 +20,7 @@ func (a *app) inspectFiles(b *bridgeInfo) error {
 	switch {
 	case errors.As(err, &byHand), errors.Is(err, persist.ErrNotStarted), errors.Is(err, persist.ErrForgets):
 		b.findings = append(b.findings, migrate.Finding{Refused: true, Text: err.Error() +
-			"\n  --runtime-only migrates the running host alone, and leaves that to you"})
+			"\n  --runtime-only migrates the running host alone, until the next boot"})
 		return nil
 	case err != nil:
 		return err
@@ -79,14 +79,28 @@ func (a *app) makeLast(j *migrate.Journal) error {
 	return nil
 }
 
-// putBack puts the host's configuration files back, if they were changed, and the running host.
+// putBack puts the host's configuration files back, if they were changed, and the running host. Nothing is done where somebody
+// has written a file since. From the first change on the watchdog goes on with it after a death, and the next boot finds no
+// bridge of Open vSwitch, whatever happens.
 func (a *app) putBack(ctx context.Context, m *migrate.Migration, reason string) error {
-	err := persist.Restore(m.Root, a.keptFiles(m.Layout.Bridge))
-	if err != nil && !errors.Is(err, persist.ErrNoBackup) {
+	kept := a.keptFiles(m.Layout.Bridge)
+	ifThere := func(err error) error {
+		if err == nil || errors.Is(err, persist.ErrNoBackup) {
+			return nil
+		}
 		return fmt.Errorf("putting the host's configuration back: %w", err)
 	}
-	if err := m.Restore(ctx, reason); err != nil {
+	if err := ifThere(persist.Restorable(m.Root, kept)); err != nil {
 		return err
 	}
-	return persist.Unguard(m.Root, m.Layout.New)
+	if err := m.Reverse(ctx, reason); err != nil {
+		return err
+	}
+	guarded := persist.Guard(m.Root, m.Layout.New, m.BootID)
+	files := ifThere(persist.Restore(m.Root, kept))
+	err := m.Restore(ctx)
+	if err != nil && !errors.Is(err, migrate.ErrDiffers) || files != nil {
+		return errors.Join(guarded, files, err)
+	}
+	return errors.Join(err, persist.Unguard(m.Root, m.Layout.New))
 }

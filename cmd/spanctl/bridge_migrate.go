@@ -60,6 +60,8 @@ type bridgeMigration struct {
 	conn   *ovs.Conn
 }
 
+var errPutBack = errors.New("everything was put back")
+
 // restoring is how long going back may take.
 const restoring = time.Minute
 
@@ -117,18 +119,19 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	if err := m.retire(b.layout.Bridge); err != nil {
 		return err
 	}
-	mig, err := migrate.Begin(m.folder, b.state, b.layout, m.confirm, m.conn, os.Getpid(), comment("bridge migrate"))
+	root, err := filepath.Abs(m.settings.GetString(keyRoot))
 	if err != nil {
 		return err
 	}
-	mig.RuntimeOnly = m.runtimeOnly
-	if mig.Root, err = filepath.Abs(m.settings.GetString(keyRoot)); err != nil {
+	terms := migrate.Terms{Confirm: m.confirm, Root: root, RuntimeOnly: m.runtimeOnly}
+	mig, err := migrate.Begin(m.folder, b.state, b.layout, terms, m.conn, os.Getpid(), comment("bridge migrate"))
+	if err != nil {
 		return err
 	}
-	if err := persist.Guard(mig.Root, b.layout.New, mig.BootID); err != nil {
-		return err
+	err = persist.Guard(root, b.layout.New, mig.BootID)
+	if err == nil {
+		err = m.startWatchdog(ctx, b.state.Bridge.Name, m.folder)
 	}
-	err = m.startWatchdog(ctx, b.state.Bridge.Name, m.folder)
 	if err == nil {
 		err = mig.Run(ctx, m.settings.GetDuration("timeout"), func(s migrate.Step) { _ = m.view().bridgeStep(s.Text) })
 	}
@@ -140,7 +143,7 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	if failed := m.putBack(back, mig, err.Error()); failed != nil {
 		return fmt.Errorf("%w\n%w; the watchdog tries again", err, failed)
 	}
-	return fmt.Errorf("%w; everything was put back", err)
+	return fmt.Errorf("%w: %v", errPutBack, err) // why says nothing of what is there now
 }
 
 // await waits for what becomes of it.
@@ -194,7 +197,8 @@ func (m *bridgeMigration) await(ctx context.Context, bridge string) error {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				reason = "interrupted"
 			}
-			err = m.revert(context.WithoutCancel(ctx), m.folder, m.conn, reason)
+			ctx = context.WithoutCancel(ctx) // once
+			err = m.revert(ctx, m.folder, m.conn, reason, false)
 		case <-changes.Events:
 		case err = <-changes.Errors:
 		}

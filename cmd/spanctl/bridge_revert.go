@@ -40,7 +40,7 @@ vSwitch goes, with mirrors that are on it: end sessions before (spanctl delete).
 			}
 			defer conn.Close()
 			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-			if err := a.revert(context.WithoutCancel(cmd.Context()), folder, conn, "asked for"); err != nil {
+			if err := a.revert(context.WithoutCancel(cmd.Context()), folder, conn, "asked for", true); err != nil {
 				return err
 			}
 			if journal, err = folder.Read(); err != nil {
@@ -51,8 +51,8 @@ vSwitch goes, with mirrors that are on it: end sessions before (spanctl delete).
 	}
 }
 
-// revert puts a migration back that is not yet.
-func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn, reason string) error {
+// revert puts a migration back that is not yet; one that was confirmed only if that is meant too.
+func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn, reason string, confirmedToo bool) error {
 	ctx, cancel := context.WithTimeout(ctx, restoring)
 	defer cancel()
 	lock, err := folder.Act(ctx)
@@ -63,6 +63,9 @@ func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn
 	journal, err := folder.Read()
 	if err != nil || journal.Phase == migrate.Reverted {
 		return err
+	}
+	if !confirmedToo && (journal.Phase == migrate.Confirmed || journal.Phase == migrate.Confirming) {
+		return nil // somebody has, elsewhere
 	}
 	// One that was confirmed has none any more; this may be killed too.
 	if err := a.startWatchdog(ctx, journal.Layout.Bridge, folder); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ what another spanctl has begun and died of.`,
 					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return a.putBack(ctx, m, reason) })
 				},
 				Commit: func(ctx context.Context, f *migrate.Folder, j *migrate.Journal) error {
-					return a.resume(ctx, f, j, func(_ context.Context, m *migrate.Migration) error { return m.Commit(a.makeLast) })
+					return a.resume(ctx, f, j, func(ctx context.Context, m *migrate.Migration) error { return m.Commit(ctx, a.makeLast) })
 				},
 			}
 			return w.Watch(cmd.Context(), folder)
@@ -67,7 +68,11 @@ func (a *app) startWatchdog(ctx context.Context, bridge string, folder *migrate.
 	if err != nil {
 		return err
 	}
-	args := []string{"bridge", "watchdog", bridge, "--" + keyStateDir, dir, "--db", a.settings.GetString("db"), "--log-level", "error"}
+	db, err := absolute(a.settings.GetString("db"))
+	if err != nil {
+		return err
+	}
+	args := []string{"bridge", "watchdog", bridge, "--" + keyStateDir, dir, "--db", db, "--log-level", "error"}
 	for _, key := range []string{"ca-cert", "certificate", "private-key"} {
 		if file := a.settings.GetString(key); file != "" {
 			if file, err = filepath.Abs(file); err != nil {
@@ -109,9 +114,29 @@ func (a *app) startWatchdog(ctx context.Context, bridge string, folder *migrate.
 	return nil
 }
 
-// serviceOf is a command that has systemd run spanctl as a transient service, nil where systemd does not run (sd_booted(3)).
+// absolute is a remote whose sockets are found from any directory.
+func absolute(remote string) (string, error) {
+	list := strings.Split(remote, ",")
+	for i, one := range list {
+		if file, local := strings.CutPrefix(one, "unix:"); local {
+			file, err := filepath.Abs(file)
+			if err != nil {
+				return "", err
+			}
+			list[i] = "unix:" + file
+		}
+	}
+	return strings.Join(list, ","), nil
+}
+
+// serviceOf is a command that has systemd run spanctl as a transient service, nil where systemd does not run (sd_booted(3)), or
+// has another network than this process.
 func serviceOf(args []string) *exec.Cmd {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil
+	}
+	own, err := os.Readlink("/proc/self/ns/net")
+	if its, failed := os.Readlink("/proc/1/ns/net"); err != nil || failed != nil || own != its {
 		return nil
 	}
 	run, err := exec.LookPath("systemd-run")

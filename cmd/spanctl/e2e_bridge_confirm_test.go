@@ -50,7 +50,7 @@ func TestE2EBridgeIsPutBackUnlessConfirmed(t *testing.T) {
 	if got := s.bridgeWant(exitInvalid, "confirm", "nobr"); !strings.Contains(got, "nothing of this bridge's migration is on disk") {
 		t.Errorf("confirming nothing says\n%s", got)
 	}
-	if got := s.bridgeWant(exitInvalid, "confirm", "br0"); !strings.Contains(got, "reverted") {
+	if got := s.bridgeWant(exitError, "confirm", "br0"); !strings.Contains(got, "reverted") {
 		t.Errorf("confirming what was put back says\n%s", got)
 	}
 	s.bridgeWant(exitInvalid, "revert", "br0")

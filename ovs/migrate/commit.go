@@ -1,15 +1,29 @@
 package migrate
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+
+	"spanctl/policy/plan"
 )
 
 // Commit ends a migration that was confirmed: also is done, which makes it last (the host's network configuration), and the
 // Linux bridge is deleted. Done again after an error, or after the death of who did it, it goes on; also must bear that.
-func (m *Migration) Commit(also func(*Journal) error) error {
+// It is ErrUnfinished if Open vSwitch has the bridge no more: there is nothing to keep.
+func (m *Migration) Commit(ctx context.Context, also func(*Journal) error) error {
+	snap, err := m.conn.Observe(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(snap.Bridges, func(b plan.Bridge) bool {
+		return b.Name == m.Layout.New && b.ExternalIDs[KeyReplaces] == m.Layout.Bridge
+	}) {
+		return fmt.Errorf("%w: Open vSwitch has no bridge %s in its place: spanctl bridge revert %s", ErrUnfinished, m.Layout.New, m.Layout.Bridge)
+	}
 	m.Phase, m.Step = Confirming, ""
 	if err := m.folder.Write(m.Journal); err != nil {
 		return err

@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,25 +13,26 @@ import (
 	"spanctl/policy/plan"
 )
 
-// join gives the Linux bridge its ports and settings back, and those that have joined since.
-func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan.Port) error {
+// join gives the Linux bridge its ports and settings back, and those that have joined since: of these it tells which could not.
+// One that does not come keeps no other away.
+func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan.Port) (left []string, err error) {
 	master := bridge.Attrs().Index
 	infos, err := linkInfos()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	have, err := bridgeSettings.read(infos[master].data)
 	if err == nil {
 		err = bridgeSettings.change(master, m.State.Settings, have)
 	}
 	if err != nil {
-		return wrap(err, "bridge %s", bridge.Attrs().Name)
+		return nil, wrap(err, "bridge %s", bridge.Attrs().Name)
 	}
 	if m.State.Bridge.Up && !isUp(bridge) {
-		if err := m.State.Host.ready(bridge, true); err != nil {
-			return err
-		}
+		// What it refuses without ports, as an MTU that follows them, dress gives it later.
+		_ = m.State.Host.ready(bridge, true)
 	}
+	var problems []error
 	var joined []netlink.Link
 	for i := range m.State.Ports {
 		name := m.State.Ports[i].Name
@@ -42,12 +44,13 @@ func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan
 			err = enslave(ctx, link, master)
 		}
 		if err != nil {
-			return wrap(err, "port %s", name)
+			problems = append(problems, wrap(err, "port %s", name))
+			continue
 		}
 		joined = append(joined, link)
 	}
 	if err := m.State.dressPorts(joined); err != nil {
-		return err
+		problems = append(problems, err)
 	}
 	for i := range guests {
 		link, err := netlink.LinkByName(guests[i].Name)
@@ -57,18 +60,18 @@ func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan
 		if err == nil {
 			err = enslave(ctx, link, master)
 		}
-		if tag := guests[i].Tag; err == nil && m.State.filtering() && tag != nil {
+		if tag := guests[i].Tag; err == nil && m.State.filtering() && tag != nil && *tag != 0 {
 			err = netlink.BridgeVlanAdd(link, uint16(*tag), true, true, false, true)
 		}
 		if err != nil {
-			return wrap(err, "port %s, which has joined since", guests[i].Name)
+			left = append(left, fmt.Sprintf("port %s, which has joined since, is not: %v", guests[i].Name, err))
 		}
 	}
 	vlans, err := vlansOf()
-	if err != nil {
-		return err
+	if err == nil {
+		err = wrap(giveVLANs(bridge, m.State.VLANs, vlans[master], true), "VLANs of %s", bridge.Attrs().Name)
 	}
-	return wrap(giveVLANs(bridge, m.State.VLANs, vlans[master], true), "VLANs of %s", bridge.Attrs().Name)
+	return left, errors.Join(append(problems, err)...)
 }
 
 // enslave makes a device a port of the Linux bridge, as soon as the kernel's datapath has let it go: while that is its
@@ -102,6 +105,7 @@ func (s *State) dressPorts(links []netlink.Link) error {
 	if err != nil {
 		return err
 	}
+	var problems []error
 	for _, link := range links {
 		now := linkOf(link)
 		p := s.port(now.Name)
@@ -121,11 +125,9 @@ func (s *State) dressPorts(links []netlink.Link) error {
 		if err == nil {
 			err = setSysctls(p.Name, p.Sysctls)
 		}
-		if err != nil {
-			return wrap(err, "port %s", now.Name)
-		}
+		problems = append(problems, wrap(err, "port %s", now.Name))
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 // giveVLANs makes a port be in these VLANs and no others; own is set for that of the bridge itself.

@@ -41,16 +41,21 @@ type Journal struct {
 	BootID        string        `json:"boot_id"`        // of the run of the kernel that this is about
 	PID           int           `json:"pid"`            // who migrates
 	Started       time.Time     `json:"started"`
-	Confirm       time.Duration `json:"confirm"`  // how long an operator has, in nanoseconds
 	Deadline      time.Time     `json:"deadline"` // when everything is put back unless it is confirmed
 	Reason        string        `json:"reason,omitempty"`
 	Gap           time.Duration `json:"gap"` // without forwarding, in nanoseconds
+	Terms
+	State  *State  `json:"state"`
+	Layout *Layout `json:"layout"`
+}
+
+// Terms are what an operator wants of a migration.
+type Terms struct {
+	Confirm time.Duration `json:"confirm"` // how long he has to confirm it, in nanoseconds
 	// Root is the root directory whose configuration files make it last over a boot, once it is confirmed, unless the running
 	// host alone is migrated.
-	Root        string  `json:"root"`
-	RuntimeOnly bool    `json:"runtime_only,omitempty"`
-	State       *State  `json:"state"`
-	Layout      *Layout `json:"layout"`
+	Root        string `json:"root"`
+	RuntimeOnly bool   `json:"runtime_only,omitempty"`
 }
 
 // A Folder is where the journal of one bridge is.

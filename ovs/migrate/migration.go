@@ -42,10 +42,10 @@ func Free(all, bridge string) error {
 }
 
 // Begin writes the journal of a migration that changes nothing yet.
-func Begin(f *Folder, s *State, l *Layout, confirm time.Duration, conn *ovs.Conn, pid int, comment string) (*Migration, error) {
+func Begin(f *Folder, s *State, l *Layout, terms Terms, conn *ovs.Conn, pid int, comment string) (*Migration, error) {
 	now := time.Now().UTC()
 	j := &Journal{
-		FormatVersion: FormatVersion, Phase: Migrating, BootID: bootID(), PID: pid, Started: now, Confirm: confirm,
+		FormatVersion: FormatVersion, Phase: Migrating, BootID: bootID(), PID: pid, Started: now, Terms: terms,
 		Deadline: now.Add(beginning), State: s, Layout: l,
 	}
 	return &Migration{Journal: j, folder: f, conn: conn, comment: comment}, f.Write(j)

@@ -5,30 +5,65 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
 
+	"spanctl/ovs"
 	"spanctl/policy/plan"
 )
 
-// Restore puts everything back, from wherever it begins, and says why in the journal. It can be done again after an error, but
-// for ErrDiffers: everything was put back then, and something is otherwise all the same.
-func (m *Migration) Restore(ctx context.Context, reason string) error {
-	if m.Phase == Confirmed { // it may be long ago: what the host has now is what counts
-		link, err := linkNamed(m.Layout.New)
-		if err != nil {
-			return err
-		}
-		if m.State.Host, err = captureHost(device{m.Layout.New, link.Attrs().Index}); err != nil {
+// Reverse says in the journal that everything is put back from now on, and why: whoever dies after it is followed by the
+// watchdog. What cannot be written is no reason not to go back, unless it may be long ago that it was confirmed.
+func (m *Migration) Reverse(ctx context.Context, reason string) error {
+	late := m.Phase == Confirmed
+	if late {
+		if err := m.refresh(ctx); err != nil {
 			return err
 		}
 	}
 	m.Phase, m.Step, m.Reason, m.Gap = Reverting, "", reason, 0
 	m.BootID = bootID() // it may have lasted over boots
-	if err := m.folder.Write(m.Journal); err != nil {
+	if err := m.folder.Write(m.Journal); err != nil && late {
 		return err
 	}
+	return nil
+}
+
+// refresh takes what the host has now for what it had, and leaves ports out that are others' by now: names come again.
+func (m *Migration) refresh(ctx context.Context) error {
+	snap, err := m.conn.Observe(ctx)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(snap.Bridges, func(b plan.Bridge) bool { return b.Name == m.Layout.New })
+	if at < 0 || snap.Bridges[at].ExternalIDs[KeyReplaces] != m.Layout.Bridge {
+		return fmt.Errorf("%w: no bridge %[2]s of Open vSwitch is known as that in the place of %[3]s; if it is, "+
+			"ovs-vsctl set bridge %[2]s external_ids:%[4]s=%[3]s", ErrNoMigration, m.Layout.New, m.Layout.Bridge, KeyReplaces)
+	}
+	others := func(name string) bool {
+		return !slices.ContainsFunc(snap.Bridges, func(b plan.Bridge) bool {
+			return (b.Name == m.Layout.New || b.Managed()) && b.Port(name) != nil
+		})
+	}
+	link, err := linkNamed(m.Layout.New)
+	if err != nil {
+		return err
+	}
+	host, err := captureHost(device{m.Layout.New, link.Attrs().Index})
+	if err != nil {
+		return err
+	}
+	m.State.Host = host
+	m.State.Ports = slices.DeleteFunc(m.State.Ports, func(p Port) bool { return others(p.Name) })
+	m.Layout.Ports = slices.DeleteFunc(m.Layout.Ports, func(p ovs.PortRow) bool { return others(p.Name) })
+	return nil
+}
+
+// Restore puts everything back, from wherever it begins, after Reverse. It can be done again after an error, but for ErrDiffers:
+// everything was put back then, and something is otherwise all the same.
+func (m *Migration) Restore(ctx context.Context) error {
 	err := m.restore(ctx)
 	if err != nil && !errors.Is(err, ErrDiffers) {
 		return fmt.Errorf("putting %s back: %w", m.Layout.Bridge, err)
@@ -51,11 +86,10 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err != nil { // who is not asked still has the ports
 		return err
 	}
-	if err := m.join(ctx, bridge, guests); err != nil {
-		return err
-	}
+	left, err := m.join(ctx, bridge, guests)
 	m.Gap += time.Since(begun)
-	if err := m.comeHome(bridge); err != nil {
+	// A port that does not come does not keep the host away.
+	if err := errors.Join(err, m.comeHome(bridge)); err != nil {
 		return err
 	}
 	if next != 0 {
@@ -99,7 +133,7 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return differ(s.Differences(now))
+	return differ(append(left, s.Differences(now)...))
 }
 
 // linuxBridge finds the Linux bridge by either of its names, or makes it anew.

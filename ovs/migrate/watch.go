@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -26,6 +28,14 @@ const again = 2 * time.Second
 
 // Watch watches over a migration until nothing of it is left to be done, its folder is removed, or ctx ends.
 func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
+	changes, err := fsnotify.NewWatcher() // before it counts as one that watches
+	if err == nil {
+		defer changes.Close()
+		err = changes.Add(f.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("watching the journal: %w", err)
+	}
 	alive, err := f.lock(lockWatch, false)
 	for range 100 {
 		if !errors.Is(err, ErrUnfinished) {
@@ -43,28 +53,24 @@ func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
 	if err := os.WriteFile(f.watchdogPID(), fmt.Appendf(nil, "%d\n", os.Getpid()), 0o600); err != nil {
 		return fmt.Errorf("writing the watchdog's process id: %w", err)
 	}
-	changes, err := fsnotify.NewWatcher()
-	if err == nil {
-		err = changes.Add(f.dir)
-	}
-	if err != nil {
-		return fmt.Errorf("watching the journal: %w", err)
-	}
-	defer changes.Close()
-	for ctx.Err() == nil {
+	for said := ""; ctx.Err() == nil; {
 		wait, err := w.turn(ctx, f, alive)
 		if errors.Is(err, ErrNoMigration) || err == nil && wait == 0 {
 			return nil
 		}
-		if err != nil {
-			w.Log(err)
-			wait = again
+		events := changes.Events
+		if err != nil { // what it has tried has written to the folder itself
+			wait, events = again, nil
+			if text := err.Error(); text != said {
+				w.Log(err)
+				said = text
+			}
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-changes.Events:
+		case <-events:
 		case <-changes.Errors:
 		}
 		timer.Stop()
@@ -132,9 +138,22 @@ func (f *Folder) Act(ctx context.Context) (*Lock, error) {
 			}()
 			return nil, ctx.Err()
 		case <-tick.C:
-			if j, err := f.Read(); err == nil && j.Phase == Migrating && time.Now().After(j.Deadline) && j.PID != os.Getpid() {
-				_ = unix.Kill(j.PID, unix.SIGKILL) // it holds the lock, so it is still the one
+			if j, err := f.Read(); err == nil && j.Phase == Migrating && time.Now().After(j.Deadline) && j.PID != os.Getpid() && f.openBy(j.PID) {
+				_ = unix.Kill(j.PID, unix.SIGKILL)
 			}
 		}
 	}
+}
+
+// openBy reports whether a process has the lock of those who act open: it is no other one that has the number by now.
+func (f *Folder) openBy(pid int) bool {
+	lock, err := os.Stat(filepath.Join(f.dir, lockAct))
+	if err != nil {
+		return false
+	}
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // the pattern is right
+	return slices.ContainsFunc(files, func(file string) bool {
+		its, err := os.Stat(file)
+		return err == nil && os.SameFile(its, lock)
+	})
 }

@@ -40,6 +40,9 @@ ExecStartPre=-/bin/sh -c 'grep -q %s /proc/sys/kernel/random/boot_id || { ovs-vs
 func Unguard(root, bridge string) error {
 	file := filepath.Join(root, guardOf(bridge))
 	err := removeIfThere(file)
+	if err == nil { // it must not come back with a power failure
+		err = syncDirectory(filepath.Dir(file))
+	}
 	if err == nil {
 		err = os.Remove(filepath.Dir(file))
 	}

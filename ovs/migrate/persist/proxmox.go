@@ -9,6 +9,9 @@ import (
 // Proxmox reads and writes /etc/network/interfaces itself (its web interface), and takes a bridge for one of Open vSwitch
 // by "ovs_type" alone. Its ifupdown2 writes the rows again by what is there, so all of them is.
 
+// keyReplaces is migrate.KeyReplaces: by it revert knows the bridge, also when ifupdown2 has cleared its columns.
+const keyReplaces = "spanctl-replaces"
+
 // proxmoxBridge are the lines of the bridge's stanza.
 func (u *ifupdown) proxmoxBridge(ports []string, mtu string) []string {
 	lines := []string{"ovs_type OVSBridge"}
@@ -18,9 +21,11 @@ func (u *ifupdown) proxmoxBridge(ports []string, mtu string) []string {
 	if mtu != "" {
 		lines = append(lines, "ovs_mtu "+mtu)
 	}
+	extra := "ovs_extra set bridge ${IFACE} external-ids:" + keyReplaces + "=" + u.Bridge
 	if u.MAC != "" {
-		lines = append(lines, "ovs_extra set bridge ${IFACE} other-config:hwaddr="+u.MAC)
+		extra += " -- set bridge ${IFACE} other-config:hwaddr=" + u.MAC
 	}
+	lines = append(lines, extra)
 	return lines
 }
 

@@ -79,19 +79,9 @@ func step(root string, f File, kept *backup) error {
 // the backup last. It is ErrNoBackup if there is none, and ErrChanged, with nothing changed, if somebody has written a file
 // since; his is the newer will.
 func Restore(root, backup string) error {
-	kept, err := readBackup(backup)
+	kept, err := restorable(root, backup)
 	if err != nil {
 		return err
-	}
-	h := &host{root: root}
-	for _, e := range kept.Files {
-		now, err := h.read(e.Path)
-		if err != nil {
-			return err
-		}
-		if sum := digest(now); sum != e.Before && sum != e.After {
-			return fmt.Errorf("%s: %w since its backup in %s", e.Path, ErrChanged, backup)
-		}
 	}
 	for _, e := range kept.Files {
 		if err := kept.restore(root, e); err != nil {
@@ -105,6 +95,30 @@ func Restore(root, backup string) error {
 		}
 	}
 	return kept.remove()
+}
+
+// Restorable says whether Restore would find something and could do it, by its errors.
+func Restorable(root, backup string) error {
+	_, err := restorable(root, backup)
+	return err
+}
+
+func restorable(root, dir string) (*backup, error) {
+	kept, err := readBackup(dir)
+	if err != nil {
+		return nil, err
+	}
+	h := &host{root: root}
+	for _, e := range kept.Files {
+		now, err := h.read(e.Path)
+		if err != nil {
+			return nil, err
+		}
+		if sum := digest(now); sum != e.Before && sum != e.After {
+			return nil, fmt.Errorf("%s: %w since its backup in %s", e.Path, ErrChanged, dir)
+		}
+	}
+	return kept, nil
 }
 
 // attributes are what a file has beside its content.
