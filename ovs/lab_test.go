@@ -18,7 +18,7 @@ import (
 )
 
 // patience ends a test that hangs: no test waits for it.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // start starts an ovsdb-server without ovs-vswitchd that ends with the test.
 func start(t *testing.T, cfg ovstest.Config) *ovstest.Lab {
