@@ -202,8 +202,13 @@ func featureOf(test string) string {
 	return ""
 }
 
-// compatibilityNotes say where the requirements come from.
+// compatibilityNotes are what the table cannot say.
 const compatibilityNotes = `
-What a server lacks is found in its schema when spanctl connects, not guessed from its version: a policy that needs it is
-refused, with what it is (exit code 4).
+- Open vSwitch from 2.7 on: schemas of 2.7, 2.8, 2.12, 2.13 and one later than all were tried, with 3.1's ovs-vswitchd. What a
+  server lacks is found in its schema when spanctl connects; a mirror's filter is used from ovs_version 3.4 on. Without what
+  all policies need, or what this one does, the answer is a refusal that names it (exit code 4).
+- ERSPAN Type I is sent by a device of the kernel (erspan_ver 0) that is a port and a destination. Open vSwitch itself sends none.
+- XAPI and OpenNebula are their rows and requests, written as they write them: neither ran. libvirt, its domains, OVN and Suricata did.
+- The reboots are of whole Debian 12 systems in QEMU, by ifupdown and by systemd-networkd, on the kernel's datapath. They are run by
+  make test-reboot, the others by make test test-all.
 `
