@@ -37,11 +37,15 @@ func (w *Watchdog) Watch(ctx context.Context, f *Folder) error {
 		return fmt.Errorf("watching the journal: %w", err)
 	}
 	alive, err := f.lock(lockWatch, false)
-	for range 100 {
-		if !errors.Is(err, ErrUnfinished) {
-			break
+	// Who asks whether there is a watchdog (Watched) has it for a moment.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for tries := 0; tries < 100 && errors.Is(err, ErrUnfinished); tries++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		time.Sleep(5 * time.Millisecond) // who asks whether there is a watchdog has it for a moment
 		alive, err = f.lock(lockWatch, false)
 	}
 	if errors.Is(err, ErrUnfinished) {
