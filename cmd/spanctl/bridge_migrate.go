@@ -62,9 +62,6 @@ type bridgeMigration struct {
 
 var errPutBack = errors.New("everything was put back")
 
-// restoring is how long going back may take.
-const restoring = time.Minute
-
 func (m *bridgeMigration) run(cmd *cobra.Command, bridge string) error {
 	if m.confirm <= 0 {
 		return fmt.Errorf("%w: --confirm %s; write a duration such as 120s", errUsage, m.confirm)
@@ -138,7 +135,7 @@ func (m *bridgeMigration) change(ctx context.Context, b *bridgeInfo) error {
 	if err == nil {
 		return nil
 	}
-	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoring)
+	back, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrate.Limit)
 	defer cancel()
 	if failed := m.putBack(back, mig, err.Error()); failed != nil {
 		return fmt.Errorf("%w\n%w; the watchdog tries again", err, failed)

@@ -53,7 +53,7 @@ vSwitch goes, with mirrors that are on it: end sessions before (spanctl delete).
 
 // revert puts a migration back that is not yet; one that was confirmed only if that is meant too.
 func (a *app) revert(ctx context.Context, folder *migrate.Folder, conn *ovs.Conn, reason string, confirmedToo bool) error {
-	ctx, cancel := context.WithTimeout(ctx, restoring)
+	ctx, cancel := context.WithTimeout(ctx, migrate.Limit)
 	defer cancel()
 	lock, err := folder.Act(ctx)
 	if err != nil {

@@ -48,7 +48,7 @@ what another spanctl has begun and died of.`,
 func (a *app) resume(
 	ctx context.Context, f *migrate.Folder, j *migrate.Journal, do func(context.Context, *migrate.Migration) error,
 ) error {
-	ctx, cancel := context.WithTimeout(ctx, restoring)
+	ctx, cancel := context.WithTimeout(ctx, migrate.Limit)
 	defer cancel()
 	conn, err := a.dial(ctx)
 	if err != nil {

@@ -43,7 +43,7 @@ func TestE2EBridgeIsPutBackUnlessConfirmed(t *testing.T) {
 	s.check(p.cmd.Process.Signal(syscall.SIGHUP))
 	back("the terminal goes", p, exitError, "everything was put back")
 
-	p = s.migrate("--confirm", "500ms")
+	p = s.migrate("--confirm", "2s")
 	p.kill()
 	back("kill -9", p, -1, "")
 
@@ -166,9 +166,7 @@ func TestE2EBridgeJSON(t *testing.T) {
 	if len(plan["steps"].([]any)) != 6 {
 		t.Errorf("plan says %v", plan)
 	}
-	p := s.migrate("--check", "true", "-o", "json", "--log-level", "error")
-	s.wantExit(p, exitOK)
-	said := p.said.String()
+	said := s.bridgeWant(exitOK, "migrate", "br0", "--datapath", datapath(), "--check", "true", "-o", "json", "--log-level", "error")
 	if done := document(said[strings.Index(said, "{"):]); done["phase"] != "confirmed" || done["gap_ms"] == nil {
 		t.Errorf("migrate says %v", done)
 	}

@@ -16,7 +16,7 @@ import (
 func TestE2EBridgeConfirmedElsewhereStays(t *testing.T) {
 	t.Parallel()
 	s := newBridgeSite(t, "a", "b")
-	p := s.migrate("--confirm", "3s")
+	p := s.migrate("--confirm", "10s")
 	deadline := s.journal().Deadline
 	s.check(p.cmd.Process.Signal(syscall.SIGSTOP))
 	s.bridgeWant(exitOK, "confirm", "br0")

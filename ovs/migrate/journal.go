@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // DefaultFolder is where journals are.
@@ -139,63 +137,12 @@ func syncFolder(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// A Lock is held by who acts, or by who watches, and ends with the process.
-type Lock struct{ file *os.File }
-
-// Release lets another one act.
-func (l *Lock) Release() { _ = l.file.Close() }
-
-// The locks of a folder.
-const (
-	lockAct   = "lock"
-	lockWatch = "watchdog"
-)
-
 // Make makes the folder.
 func (f *Folder) Make() error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("making the journal's folder: %w", err)
 	}
 	return nil
-}
-
-// TryAct takes the lock of those who change something. It is ErrUnfinished if another one has it.
-func (f *Folder) TryAct() (*Lock, error) { return f.lock(lockAct, false) }
-
-func (f *Folder) lock(name string, wait bool) (*Lock, error) {
-	file, err := os.OpenFile(filepath.Join(f.dir, name), os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w (%s)", ErrNoMigration, f.dir)
-	} else if err != nil {
-		return nil, fmt.Errorf("locking the journal: %w", err)
-	}
-	how := unix.LOCK_EX
-	if !wait {
-		how |= unix.LOCK_NB
-	}
-	for {
-		err = unix.Flock(int(file.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		_ = file.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: another spanctl is at it", ErrUnfinished)
-		}
-		return nil, fmt.Errorf("locking the journal: %w", err)
-	}
-	return &Lock{file}, nil
-}
-
-// Watched tells whether a watchdog watches.
-func (f *Folder) Watched() bool {
-	lock, err := f.lock(lockWatch, false)
-	if err == nil {
-		lock.Release()
-	}
-	return errors.Is(err, ErrUnfinished)
 }
 
 // bootID tells one run of the kernel from another (random(4)).

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
 )
 
 // A Watchdog finishes migrations whose process has died, and puts back what nobody confirms in time.
@@ -114,50 +111,4 @@ func (w *Watchdog) turn(ctx context.Context, f *Folder, alive *Lock) (wait time.
 		return 0, w.Restore(ctx, f, j, "spanctl ended in step "+j.Step)
 	}
 	return 0, w.Restore(ctx, f, j, j.Reason)
-}
-
-// Act takes the lock of those who change something, when it is free. Who migrates and has it beyond the deadline is stuck, and
-// is ended.
-func (f *Folder) Act(ctx context.Context) (*Lock, error) {
-	type result struct {
-		lock *Lock
-		err  error
-	}
-	got := make(chan result, 1)
-	go func() {
-		lock, err := f.lock(lockAct, true)
-		got <- result{lock, err}
-	}()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case r := <-got:
-			return r.lock, r.err
-		case <-ctx.Done():
-			go func() {
-				if r := <-got; r.err == nil {
-					r.lock.Release()
-				}
-			}()
-			return nil, ctx.Err()
-		case <-tick.C:
-			if j, err := f.Read(); err == nil && j.Phase == Migrating && time.Now().After(j.Deadline) && j.PID != os.Getpid() && f.openBy(j.PID) {
-				_ = unix.Kill(j.PID, unix.SIGKILL)
-			}
-		}
-	}
-}
-
-// openBy reports whether a process has the lock of those who act open: it is no other one that has the number by now.
-func (f *Folder) openBy(pid int) bool {
-	lock, err := os.Stat(filepath.Join(f.dir, lockAct))
-	if err != nil {
-		return false
-	}
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // the pattern is right
-	return slices.ContainsFunc(files, func(file string) bool {
-		its, err := os.Stat(file)
-		return err == nil && os.SameFile(its, lock)
-	})
 }
