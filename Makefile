@@ -43,7 +43,8 @@ test: deps examples-deps ## run everything essential (as root; under 15 minutes)
 	$(GOTEST) -race -parallel 4 -timeout 20m ./... $(call runs,test) # they wait more than they compute
 
 .PHONY: test-all
-test-all: deps lint generate-check test-ovs35 test-vm test-kernel ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, the kernel's datapath, short fuzzing, each benchmark once
+test-all: deps lint generate-check test-ovs35 test-vm test-kernel ## run what takes longer: lint, generated files, OVS 3.5, virtual machines, the kernel's datapath, a reboot, short fuzzing, each benchmark once
+	$(MAKE) test-reboot SHORT=-short
 	$(MAKE) fuzz FUZZTIME=20s
 	$(MAKE) bench COUNT=1
 
@@ -69,7 +70,7 @@ test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual
 
 .PHONY: test-reboot
 test-reboot: deps ## boot whole Debians, move their bridge to Open vSwitch, reboot them, move it back, by QEMU without KVM (Debian; as root; about 10 minutes)
-	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GOTEST) -tags vm -count 1 -timeout 90m -run '^TestVMReboots|^TestE2EVersions$$' ./cmd/spanctl $(call runs,reboot)
+	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GOTEST) -tags vm -count 1 -timeout 90m $(SHORT) -run '^TestVMReboots|^TestE2EVersions$$' ./cmd/spanctl $(call runs,reboot)
 
 .PHONY: compatibility
 compatibility: ## write docs/reference/compatibility.md of what make test test-all RUNS=DIR has left in RUNS=DIR

@@ -209,6 +209,6 @@ const compatibilityNotes = `
   all policies need, or what this one does, the answer is a refusal that names it (exit code 4).
 - ERSPAN Type I is sent by a device of the kernel (erspan_ver 0) that is a port and a destination. Open vSwitch itself sends none.
 - XAPI and OpenNebula are their rows and requests, written as they write them: neither ran. libvirt, its domains, OVN and Suricata did.
-- The reboots are of whole Debian 12 systems in QEMU, by ifupdown and by systemd-networkd, on the kernel's datapath. They are run by
-  make test-reboot, the others by make test test-all.
+- The reboots are of whole Debian 12 systems in QEMU, by ifupdown and by systemd-networkd, on the kernel's datapath. make
+  test-all boots each once after its migration; make test-reboot also after a power cut, and after going back.
 `

@@ -76,6 +76,14 @@ func (s *bridgeSite) bridge(args ...string) *process {
 	return s.startCommand(exec.CommandContext(s.ctx, inside[0], append(append(inside[1:], args...), "--db", s.lab.DB)...), nil, args)
 }
 
+// bridgeIn starts "spanctl bridge ..." on the host, in a mount namespace of its own that the shell's commands prepare.
+func (s *bridgeSite) bridgeIn(prepare, remote, dir string, args ...string) *process {
+	s.Helper()
+	args = append([]string{"bridge"}, append(args, "--db", remote, "--state-dir", dir, "--root", s.root())...)
+	inside := append(s.lab.Inside(), "unshare", "--mount", "sh", "-c", prepare+` && exec spanctl "$@"`, "sh")
+	return s.startCommand(exec.CommandContext(s.ctx, inside[0], append(inside[1:], args...)...), nil, args)
+}
+
 // root is where the host's configuration files are: not those of this machine.
 func (s *bridgeSite) root() string { return filepath.Join(s.lab.Dir, "root") }
 
@@ -112,7 +120,14 @@ func (s *bridgeSite) journal() migrate.Journal {
 func (s *bridgeSite) migrate(args ...string) *process {
 	s.Helper()
 	p := s.bridge(append([]string{"migrate", "br0", "--datapath", datapath()}, args...)...)
-	asks := func() bool { return strings.Contains(p.said.String(), "Confirm within") } // it has let the lock go by then
+	s.awaitQuestion(p)
+	return p
+}
+
+// awaitQuestion waits until a migration asks for its confirmation: it has let the lock go by then.
+func (s *bridgeSite) awaitQuestion(p *process) {
+	s.Helper()
+	asks := func() bool { return strings.Contains(p.said.String(), "Confirm within") }
 	s.await("the migration", func() bool {
 		select {
 		case <-p.done:
@@ -123,7 +138,6 @@ func (s *bridgeSite) migrate(args ...string) *process {
 		}
 		return asks()
 	})
-	return p
 }
 
 func (s *bridgeSite) awaitPhase(phase migrate.Phase) {
