@@ -50,28 +50,37 @@ func (c *compiler) findLeaks() []leak {
 			}
 		}
 	}
-	for b := range c.snap.Bridges {
-		bridge := &c.snap.Bridges[b]
-		if !c.keepsTap(bridge) {
+	for port, p := range c.ports {
+		sessions := c.keptFor(int32(port))
+		if len(sessions) == 0 || len(p.Interfaces) != 1 {
 			continue
 		}
-		for p := range bridge.Ports {
-			port := &bridge.Ports[p]
-			if !port.Managed() || len(port.Interfaces) != 1 || tunnelIdentity(port.Interfaces[0].Type, port.Interfaces[0].Options) == "" {
-				continue
-			}
-			iface := &port.Interfaces[0]
-			t := &tunnel{kind: iface.Type, options: iface.Options, pskFile: iface.ExternalIDs[KeyPSKFile]}
-			l := leak{sessions: bridge.ExternalIDs[KeySession], text: iface.Type + " " + iface.Options["remote_ip"], tunnel: t, device: -1}
-			devices := []string{iface.Egress}
-			if remote, err := netip.ParseAddr(iface.Options["remote_ip"]); err == nil {
-				t.remote, l.route = remote, c.snap.Routes[remote]
-				devices = append(devices, l.route.Devices...)
-			}
-			add(l, devices)
+		iface, t := &p.Interfaces[0], c.device(int32(port))
+		if p.Managed() && tunnelIdentity(iface.Type, iface.Options) != "" {
+			t = &tunnel{kind: iface.Type, options: iface.Options, pskFile: iface.ExternalIDs[KeyPSKFile], text: iface.Type + " " + iface.Options["remote_ip"]}
+			t.remote, _ = netip.ParseAddr(iface.Options["remote_ip"]) // it may be a name
 		}
+		if t == nil {
+			continue
+		}
+		l := leak{sessions: strings.Join(sessions, ","), text: t.text, tunnel: t, route: c.snap.Routes[t.remote], device: -1}
+		add(l, append([]string{iface.Egress}, l.route.Devices...))
 	}
 	return leaks
+}
+
+// keptFor are the sessions that cannot be compiled whose rows go on sending copies to the port.
+func (c *compiler) keptFor(port int32) []string {
+	if on := &c.snap.Bridges[c.on[port]]; c.keepsTap(on) {
+		return splitNames(on.ExternalIDs[KeySession])
+	}
+	mirrors := c.snap.Bridges[c.bridge[port]].Mirrors
+	for m := range mirrors {
+		if mirrors[m].OutputPort == c.ports[port].Name && c.broken(&mirrors[m]) {
+			return c.brokenSessions(&mirrors[m])
+		}
+	}
+	return nil
 }
 
 // route is the way of the tunnel's packets: as the host's tables say, and as
