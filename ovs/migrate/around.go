@@ -59,6 +59,9 @@ func (s *State) lookAround(bridge netlink.Link, links []netlink.Link) error {
 		p.User = user(&p.Link, taps[p.Name], members[p.Name])
 		if guest, known := guests[p.Name]; known {
 			p.User, p.ExternalIDs = "libvirt domain "+guest.name, guest.ids
+			if guest.filter != "" {
+				s.Around.Netfilter = append(s.Around.Netfilter, fmt.Sprintf("libvirt's filter %s of domain %s", guest.filter, guest.name))
+			}
 		}
 	}
 	return nil

@@ -110,7 +110,7 @@ func TestLibvirt(t *testing.T) {
 		"network/broken.xml":  `<networkstatus>`,
 		"qemu/web.xml": `<domstatus state='running'><domain type='kvm' id='1'><name>web</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid><devices>` +
 			`<interface type='bridge'><source bridge='br0'/><target dev='vnet0'/></interface>` +
-			`<interface type='bridge'><mac address='52:54:00:00:00:07'/><source bridge='br0'/><target dev='vnet1'/></interface></devices></domain></domstatus>`,
+			`<interface type='bridge'><mac address='52:54:00:00:00:07'/><source bridge='br0'/><target dev='vnet1'/><filterref filter='clean-traffic'/></interface></devices></domain></domstatus>`,
 	} {
 		file := filepath.Join(state, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
@@ -119,7 +119,7 @@ func TestLibvirt(t *testing.T) {
 	}
 	network, users, guests := askLibvirt(state, "br0")
 	ids := map[string]string{"vm-id": "6695eb01-f6a4-8304-79aa-97f2502e193f", "attached-mac": "52:54:00:00:00:07", "iface-status": "active"}
-	want := libvirtGuest{"web", ids}
+	want := libvirtGuest{"web", "clean-traffic", ids}
 	if network != "" || !reflect.DeepEqual(users, []string{"network lan", "domain web"}) || !reflect.DeepEqual(guests["vnet1"], want) {
 		t.Errorf("br0: %q %q %v", network, users, guests)
 	}

@@ -36,13 +36,17 @@ type libvirtDomain struct {
 		Target struct {
 			Device string `xml:"dev,attr"`
 		} `xml:"target"`
+		Filter struct {
+			Name string `xml:"filter,attr"`
+		} `xml:"filterref"`
 	} `xml:"domain>devices>interface"`
 }
 
 // A libvirtGuest is who has a tap device.
 type libvirtGuest struct {
-	name string
-	ids  map[string]string // external_ids that libvirt gives an interface of Open vSwitch, by which policies find the guest
+	name   string
+	filter string            // of nwfilter, which is of ebtables and iptables
+	ids    map[string]string // external_ids that libvirt gives an interface of Open vSwitch, by which policies find the guest
 }
 
 // readLibvirt reads the files of a folder; those that are no such are passed over.
@@ -75,7 +79,7 @@ func askLibvirt(state, bridge string) (network string, users []string, guests ma
 	running = append(running, readLibvirt[libvirtDomain](filepath.Join(state, "libxl"))...)
 	for _, d := range running {
 		for _, i := range d.Interfaces {
-			guests[i.Target.Device] = libvirtGuest{d.Name, map[string]string{"vm-id": d.UUID, "attached-mac": i.MAC.Address, "iface-status": "active"}}
+			guests[i.Target.Device] = libvirtGuest{d.Name, i.Filter.Name, map[string]string{"vm-id": d.UUID, "attached-mac": i.MAC.Address, "iface-status": "active"}}
 			if i.Source.Bridge == bridge && !slices.Contains(users, "domain "+d.Name) {
 				users = append(users, "domain "+d.Name)
 			}
