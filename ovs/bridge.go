@@ -74,7 +74,8 @@ func (c *Conn) AddPorts(ctx context.Context, bridge string, ports []PortRow, com
 }
 
 // RemoveBridge removes a bridge, if it is there, and ports of those names wherever they are, in one transaction. What has
-// gone already is no error; 0 is returned if that was all.
+// gone already is no error: whoever removed it may not have seen ovs-vswitchd take it in, so that there is a number to wait for all
+// the same.
 func (c *Conn) RemoveBridge(ctx context.Context, bridge string, ports []string, comment string) (nextCfg int, err error) {
 	snap, err := c.Observe(ctx)
 	if err != nil {
@@ -92,9 +93,6 @@ func (c *Conn) RemoveBridge(ctx context.Context, bridge string, ports []string, 
 				b.mutate(vswitchd.BridgeTable, isUUID(row.UUID), "ports", ovsdb.MutateOperationDelete, ovsdb.UUID{GoUUID: row.Ports[p].UUID})
 			}
 		}
-	}
-	if len(b.ops) == 0 {
-		return 0, nil
 	}
 	return c.transactNext(ctx, b, snap.Root, comment)
 }

@@ -158,6 +158,30 @@ func TestE2EBridgeWithoutItsWatchdog(t *testing.T) {
 	s.wantLinuxBridge("without a watchdog", before)
 }
 
+// TestE2EBridgeWatchdogDiesOnTheWayBack kills the watchdog while it puts everything back and waits for ovs-vswitchd, which still has
+// the device: who migrates, who was stopped meanwhile, goes on with that, and waits too.
+func TestE2EBridgeWatchdogDiesOnTheWayBack(t *testing.T) {
+	t.Parallel()
+	s := newBridgeSite(t, "a", "b")
+	before := s.linuxBridge()
+	p := s.migrate("--confirm", "1s")
+	s.check(p.cmd.Process.Signal(syscall.SIGSTOP))
+	s.check(s.lab.FreezeVSwitchd())
+	s.awaitPhase(migrate.Reverting)
+	s.await("the end of the bridge", func() bool { return s.ofSwitch() == "" })
+	s.endWatchdogs()
+	s.check(p.cmd.Process.Signal(syscall.SIGCONT))
+	s.await("the ports", func() bool {
+		return strings.Contains(s.host("ip", "link", "show", "master", migrate.ParkedName("br0")), "vif-b")
+	})
+	s.check(s.lab.ThawVSwitchd())
+	s.wantExit(p, exitError)
+	if said := p.said.String(); !strings.Contains(said, "not confirmed in time; everything was put back") {
+		t.Errorf("it says\n%s", said)
+	}
+	s.wantLinuxBridge("after its watchdog was killed", before)
+}
+
 // TestE2EBridgeGuestInBetween has a guest join the Linux bridge in the middle of a migration: it is not left alone there.
 func TestE2EBridgeGuestInBetween(t *testing.T) {
 	t.Parallel()

@@ -92,9 +92,7 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err := errors.Join(err, m.comeHome(bridge)); err != nil {
 		return err
 	}
-	if next != 0 {
-		err = m.conn.WaitForConfig(ctx, next)
-	}
+	err = m.conn.WaitForConfig(ctx, next)
 	if bridge.Attrs().Name != m.Layout.Bridge {
 		if renamed := m.rename(bridge, m.Layout.Bridge); renamed != nil { // ovs-vswitchd's device still has the name
 			return errors.Join(renamed, err)
@@ -155,8 +153,8 @@ func (m *Migration) linuxBridge() (netlink.Link, error) {
 	return linkNamed(attrs.Name)
 }
 
-// leave takes the bridge and the ports from Open vSwitch's database. It returns the configuration number, 0 if nothing was
-// there, and the ports that have joined since.
+// leave takes the bridge and the ports from Open vSwitch's database. It returns the configuration number, and the
+// ports that have joined since.
 func (m *Migration) leave(ctx context.Context) (next int, guests []plan.Port, err error) {
 	snap, err := m.conn.Observe(ctx)
 	if err != nil {

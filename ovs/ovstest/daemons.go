@@ -167,6 +167,12 @@ func (l *Lab) ThawDB() error { return l.ovsdbProcess().signal(syscall.SIGCONT) }
 // crash; the internal ports' devices do not.
 func (l *Lab) KillVSwitchd() { l.vswitchdProcess().kill() }
 
+// FreezeVSwitchd stops ovs-vswitchd as it is, and ThawVSwitchd undoes that.
+func (l *Lab) FreezeVSwitchd() error { return l.vswitchdProcess().signal(syscall.SIGSTOP) }
+
+// ThawVSwitchd undoes FreezeVSwitchd.
+func (l *Lab) ThawVSwitchd() error { return l.vswitchdProcess().signal(syscall.SIGCONT) }
+
 // VSwitchdLog is everything ovs-vswitchd has logged so far, all runs in one.
 func (l *Lab) VSwitchdLog() (string, error) {
 	log, err := os.ReadFile(l.path("ovs-vswitchd.log"))
