@@ -100,12 +100,13 @@ func (s *bridgeSite) killAt(p *process, phase migrate.Phase, later time.Duration
 }
 
 // TestE2EBridgeKilledOnTheWayBack kills revert sooner and later, of what is to be confirmed and of what was confirmed; and
-// confirm. The watchdog goes on.
+// confirm. The watchdog goes on, also with a guest that has joined since.
 func TestE2EBridgeKilledOnTheWayBack(t *testing.T) {
 	t.Parallel()
 	s := newBridgeSite(t, "a", "b")
 	s.furnish()
 	before, l3 := s.linuxBridge(), s.onDevice("br0")
+	s.host("sh", "-e", "-c", "ip link add name late type veth peer name etal; ip link set late up")
 	for i := range 12 {
 		migrating := s.migrate()
 		if i%2 == 1 {
@@ -119,8 +120,13 @@ func TestE2EBridgeKilledOnTheWayBack(t *testing.T) {
 		} else {
 			migrating.kill()
 		}
+		s.vsctl("add-port", "br0", "late")
 		s.killAt(s.bridge("revert", "br0"), migrate.Reverting, time.Duration(i)*3*time.Millisecond)
 		s.awaitPhase(migrate.Reverted)
+		if link := s.host("ip", "link", "show", "dev", "late"); !strings.Contains(link, "master br0") {
+			t.Errorf("who has joined since is elsewhere:\n%s", link)
+		}
+		s.host("ip", "link", "set", "late", "nomaster")
 		s.wantLinuxBridge("after revert was killed", before)
 	}
 }

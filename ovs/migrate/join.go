@@ -9,13 +9,11 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"spanctl/policy/plan"
 )
 
 // join gives the Linux bridge its ports and settings back, and those that have joined since: of these it tells which could not.
 // One that does not come keeps no other away.
-func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan.Port) (left []string, err error) {
+func (m *Migration) join(ctx context.Context, bridge netlink.Link) (left []string, err error) {
 	master := bridge.Attrs().Index
 	infos, err := linkInfos()
 	if err != nil {
@@ -52,19 +50,19 @@ func (m *Migration) join(ctx context.Context, bridge netlink.Link, guests []plan
 	if err := m.State.dressPorts(joined); err != nil {
 		problems = append(problems, err)
 	}
-	for i := range guests {
-		link, err := netlink.LinkByName(guests[i].Name)
+	for _, g := range m.Guests {
+		link, err := netlink.LinkByName(g.Name)
 		if missing(err) {
 			continue
 		}
 		if err == nil {
 			err = enslave(ctx, link, master)
 		}
-		if tag := guests[i].Tag; err == nil && m.State.filtering() && tag != nil && *tag != 0 {
-			err = netlink.BridgeVlanAdd(link, uint16(*tag), true, true, false, true)
+		if err == nil && m.State.filtering() && g.Tag != 0 {
+			err = netlink.BridgeVlanAdd(link, uint16(g.Tag), true, true, false, true)
 		}
 		if err != nil {
-			left = append(left, fmt.Sprintf("port %s, which has joined since, is not: %v", guests[i].Name, err))
+			left = append(left, fmt.Sprintf("port %s, which has joined since, is not: %v", g.Name, err))
 		}
 	}
 	vlans, err := vlansOf()

@@ -45,6 +45,13 @@ type Journal struct {
 	Terms
 	State  *State  `json:"state"`
 	Layout *Layout `json:"layout"`
+	Guests []Guest `json:"guests,omitempty"` // who joins the Linux bridge too, when everything is put back
+}
+
+// A Guest is a port that has joined the bridge of Open vSwitch since it was migrated.
+type Guest struct {
+	Name string `json:"name"`
+	Tag  int    `json:"tag,omitempty"` // its VLAN, 0 for none
 }
 
 // Terms are what an operator wants of a migration.

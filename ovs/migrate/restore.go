@@ -82,11 +82,11 @@ func (m *Migration) restore(ctx context.Context) error {
 		return err
 	}
 	begun := time.Now()
-	next, guests, err := m.leave(ctx)
+	next, err := m.leave(ctx)
 	if err != nil { // who is not asked still has the ports
 		return err
 	}
-	left, err := m.join(ctx, bridge, guests)
+	left, err := m.join(ctx, bridge)
 	m.Gap += time.Since(begun)
 	// A port that does not come does not keep the host away.
 	if err := errors.Join(err, m.comeHome(bridge)); err != nil {
@@ -153,32 +153,33 @@ func (m *Migration) linuxBridge() (netlink.Link, error) {
 	return linkNamed(attrs.Name)
 }
 
-// leave takes the bridge and the ports from Open vSwitch's database. It returns the configuration number, and the
-// ports that have joined since.
-func (m *Migration) leave(ctx context.Context) (next int, guests []plan.Port, err error) {
+// leave takes the bridge and the ports from Open vSwitch's database, and returns the configuration number. Who has joined since is in
+// the journal by then: the database has no more of them afterwards.
+func (m *Migration) leave(ctx context.Context) (next int, err error) {
 	snap, err := m.conn.Observe(ctx)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
-	bridge := ""
-	for i := range snap.Bridges {
-		b := &snap.Bridges[i]
-		if b.Name != m.Layout.New || b.ExternalIDs[KeyReplaces] != m.Layout.Bridge {
-			continue // another one's, of that name
+	at := slices.IndexFunc(snap.Bridges, func(b plan.Bridge) bool {
+		return b.Name == m.Layout.New && b.ExternalIDs[KeyReplaces] == m.Layout.Bridge
+	})
+	if at < 0 { // or it is another one's, of that name
+		return m.conn.RemoveBridge(ctx, "", nil, m.comment)
+	}
+	known := len(m.Guests)
+	for _, p := range snap.Bridges[at].Ports {
+		g := Guest{Name: p.Name}
+		if p.Tag != nil {
+			g.Tag = *p.Tag
 		}
-		bridge = b.Name
-		for _, p := range b.Ports {
-			if m.State.port(p.Name) == nil && len(p.Interfaces) == 1 && p.Interfaces[0].Type == "" {
-				guests = append(guests, p)
-			}
+		if m.State.port(p.Name) == nil && len(p.Interfaces) == 1 && p.Interfaces[0].Type == "" && !slices.Contains(m.Guests, g) {
+			m.Guests = append(m.Guests, g)
 		}
 	}
-	var ports []string
-	if bridge != "" {
-		ports = m.Layout.portNames() // one may be on a tap bridge
+	if len(m.Guests) > known {
+		_ = m.folder.Write(m.Journal) // what cannot be written is no reason not to go back
 	}
-	next, err = m.conn.RemoveBridge(ctx, bridge, ports, m.comment)
-	return next, guests, err
+	return m.conn.RemoveBridge(ctx, m.Layout.New, m.Layout.portNames(), m.comment) // a port may be on a tap bridge
 }
 
 // comeHome gives the host's addresses and routes to the Linux bridge, whatever it is called, while ovs-vswitchd may still have
