@@ -143,7 +143,7 @@ func TestE2EBridgeStuck(t *testing.T) {
 	s.awaitPhase(migrate.Reverted)
 	s.wantLinuxBridge("after spanctl was stopped", before)
 
-	cmd = s.trapped(host, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "5s")
+	cmd = s.trapped(host-1, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "5s", "--confirm", "5s")
 	s.awaitPhase(migrate.Reverting)
 	s.check(s.lab.ThawDB())
 	if err := cmd.Wait(); err == nil {
