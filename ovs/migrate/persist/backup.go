@@ -53,8 +53,11 @@ func readBackup(dir string) (*backup, error) {
 		return nil, fmt.Errorf("reading the backup: %w", err)
 	}
 	b := &backup{dir: dir}
-	if err := json.Unmarshal(text, b); err != nil || b.FormatVersion != 1 {
-		return nil, fmt.Errorf("%s: not a backup that this version of spanctl knows: %w", dir, err)
+	if err := json.Unmarshal(text, b); err != nil {
+		return nil, fmt.Errorf("reading the backup %s: %w", dir, err)
+	}
+	if b.FormatVersion != 1 {
+		return nil, fmt.Errorf("the backup %s has format %d; this spanctl knows 1", dir, b.FormatVersion)
 	}
 	return b, nil
 }
