@@ -98,7 +98,11 @@ func (f *Folder) act(ctx context.Context, patience time.Duration) (*Lock, error)
 					r.lock.Release()
 				}
 			}()
-			return nil, fmt.Errorf("%w: process %d is at it: %w", ErrUnfinished, f.holder(), ctx.Err())
+			who := "another spanctl"
+			if pid := f.holder(); pid != 0 {
+				who = fmt.Sprintf("process %d", pid)
+			}
+			return nil, fmt.Errorf("%w: %s is at it: %w", ErrUnfinished, who, ctx.Err())
 		case <-tick.C:
 			pid := f.holder()
 			if pid != holder {
