@@ -18,8 +18,8 @@ type leak struct {
 	tunnel   *tunnel
 	route    Route
 	// device is the port by which they leave, an internal one as a rule; -1 if the
-	// route is not known: then it may be any of the host's own ports on any of the
-	// delivery's bridges.
+	// route is not known: then it may be any of the host's own ports on any bridge
+	// that its sessions copy.
 	device int32
 }
 
@@ -122,10 +122,11 @@ func (c *compiler) noRoute(t *tunnel) bool {
 }
 
 // reaches reports whether the leak's packets can enter the group's bridge:
-// they leave by it, or by one that patch ports join to it.
+// they leave by it, or by one that patch ports join to it. Where their route is
+// not known they may, if one of the sessions is the tunnel's.
 func (c *compiler) reaches(l leak, g *group) bool {
 	if l.device < 0 {
-		return l.delivery == g.delivery
+		return l.delivery != nil && slices.ContainsFunc(g.sessions, func(o *Outcome) bool { return slices.Contains(l.delivery.sessions, o) })
 	}
 	return c.joined()[c.bridge[l.device]] == c.joined()[g.bridge]
 }
