@@ -99,7 +99,7 @@ func (h *Host) moveAddresses(to device, from *device) error {
 			return err
 		}
 		if link, err := netlink.LinkByIndex(from.index); err == nil {
-			if err := netlink.LinkSetDown(link); err != nil {
+			if err := netlink.LinkSetDown(link); err != nil && !errors.Is(err, unix.ENODEV) { // ovs-vswitchd may remove it this moment
 				return fmt.Errorf("setting %s down: %w", from.name, err)
 			}
 		}
