@@ -1,11 +1,32 @@
 package migrate
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
+	"time"
 )
+
+// lasting are the differences that are still there after a while. Who configures devices, as systemd-networkd does, may take one in
+// hand that has just got its name, and give it anew for a moment what it has.
+func lasting(ctx context.Context, differences func() ([]string, error)) ([]string, error) {
+	const most = 5 * time.Second
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(most); ; {
+		list, err := differences()
+		if err != nil || len(list) == 0 || time.Now().After(deadline) {
+			return list, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return list, nil
+		}
+	}
+}
 
 // Differences are what a bridge has otherwise than the other one, for people; nil is nothing. Ports that the other one does
 // not have, and numbers that the kernel gives, are not compared: guests come and go.

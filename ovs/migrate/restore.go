@@ -127,11 +127,17 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err := m.giveFDB(at.index); err != nil {
 		return err
 	}
-	now, err := Capture(m.Layout.Bridge)
+	differences, err := lasting(ctx, func() ([]string, error) {
+		now, err := Capture(m.Layout.Bridge)
+		if err != nil {
+			return nil, err
+		}
+		return s.Differences(now), nil
+	})
 	if err != nil {
 		return err
 	}
-	return differ(append(left, s.Differences(now)...))
+	return differ(append(left, differences...))
 }
 
 // linuxBridge finds the Linux bridge by either of its names, or makes it anew.

@@ -206,11 +206,20 @@ func verify(ctx context.Context, m *Migration) error {
 		list = append(list, fmt.Sprintf("device %s has MAC %s, MTU %d, up %t, not MAC %s, MTU %d, up %t",
 			now.Name, now.MAC, now.MTU, now.Up, then.MAC, then.MTU, then.Up))
 	}
-	have, err := captureHost(device{now.Name, now.Index})
+	if len(list) > 0 {
+		return differ(list)
+	}
+	list, err = lasting(ctx, func() ([]string, error) {
+		have, err := captureHost(device{now.Name, now.Index})
+		if err != nil {
+			return nil, err
+		}
+		return m.State.Host.Differences(have), nil
+	})
 	if err != nil {
 		return err
 	}
-	return differ(append(list, m.State.Host.Differences(have)...))
+	return differ(list)
 }
 
 // portsOf are the ports of a Linux bridge.
