@@ -143,13 +143,18 @@ func TestE2EBridgeStuck(t *testing.T) {
 	s.awaitPhase(migrate.Reverted)
 	s.wantLinuxBridge("after spanctl was stopped", before)
 
-	cmd = s.trapped(host-1, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "5s", "--confirm", "5s")
-	s.awaitPhase(migrate.Reverting)
-	s.check(s.lab.ThawDB())
-	if err := cmd.Wait(); err == nil {
-		t.Error("spanctl has migrated without ovsdb-server")
+	for phase := migrate.Migrated; phase == migrate.Migrated; { // until it is frozen in time
+		cmd = s.trapped(host-1, func(*exec.Cmd) { _ = s.lab.FreezeDB() }, "--timeout", "5s", "--confirm", "1s")
+		s.await("what becomes of it", func() bool {
+			phase = s.journal().Phase
+			return phase == migrate.Migrated || phase == migrate.Reverting
+		})
+		s.check(s.lab.ThawDB())
+		if err := cmd.Wait(); err == nil {
+			t.Error("spanctl has migrated without ovsdb-server")
+		}
+		s.awaitPhase(migrate.Reverted)
 	}
-	s.awaitPhase(migrate.Reverted)
 	s.wantLinuxBridge("after ovsdb-server was frozen", before)
 }
 

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// lasting are the differences that are still there after a while. Who configures devices, as systemd-networkd does, may take one in
-// hand that has just got its name, and give it anew for a moment what it has.
-func lasting(ctx context.Context, differences func() ([]string, error)) ([]string, error) {
+// lasting does something until nothing is otherwise than wanted, and returns what still is after a while. Who configures devices, as
+// systemd-networkd does, may take one in hand that has just got its name, take away for a moment what it has, and give it anew.
+func lasting(ctx context.Context, do func() (differences []string, err error)) ([]string, error) {
 	const most = 5 * time.Second
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(most); ; {
-		list, err := differences()
-		if err != nil || len(list) == 0 || time.Now().After(deadline) {
+		list, err := do()
+		if err == nil && len(list) == 0 || time.Now().After(deadline) {
 			return list, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return list, nil
+			return list, err
 		}
 	}
 }

@@ -89,7 +89,8 @@ func (m *Migration) restore(ctx context.Context) error {
 	left, err := m.join(ctx, bridge)
 	m.Gap += time.Since(begun)
 	// A port that does not come does not keep the host away.
-	if err := errors.Join(err, m.comeHome(bridge)); err != nil {
+	_, homeless := lasting(ctx, func() ([]string, error) { return nil, m.comeHome(bridge) })
+	if err := errors.Join(err, homeless); err != nil {
 		return err
 	}
 	err = m.conn.WaitForConfig(ctx, next)
@@ -116,18 +117,18 @@ func (m *Migration) restore(ctx context.Context) error {
 		return err
 	}
 	at := device{m.Layout.Bridge, bridge.Attrs().Index}
-	if err := s.Host.move(at, nil); err != nil {
-		return err
-	}
-	if m.Layout.New != m.Layout.Bridge { // rules that name the other device stay when it goes
-		if err := rules.take(s.Host.Rules, device{name: m.Layout.New}); err != nil {
-			return err
-		}
-	}
-	if err := m.giveFDB(at.index); err != nil {
-		return err
-	}
 	differences, err := lasting(ctx, func() ([]string, error) {
+		if err := s.Host.move(at, nil); err != nil {
+			return nil, err
+		}
+		if m.Layout.New != m.Layout.Bridge { // rules that name the other device stay when it goes
+			if err := rules.take(s.Host.Rules, device{name: m.Layout.New}); err != nil {
+				return nil, err
+			}
+		}
+		if err := m.giveFDB(at.index); err != nil {
+			return nil, err
+		}
 		now, err := Capture(m.Layout.Bridge)
 		if err != nil {
 			return nil, err

@@ -167,7 +167,7 @@ func changeOver(ctx context.Context, m *Migration) error {
 }
 
 // moveHost lets the host change over.
-func moveHost(_ context.Context, m *Migration) error {
+func moveHost(ctx context.Context, m *Migration) error {
 	from, err := linkNamed(m.Layout.Parked)
 	if err != nil {
 		return err
@@ -176,7 +176,10 @@ func moveHost(_ context.Context, m *Migration) error {
 	if err != nil {
 		return err
 	}
-	return m.State.Host.move(device{m.Layout.New, to.Attrs().Index}, &device{m.Layout.Parked, from.Attrs().Index})
+	_, err = lasting(ctx, func() ([]string, error) {
+		return nil, m.State.Host.move(device{m.Layout.New, to.Attrs().Index}, &device{m.Layout.Parked, from.Attrs().Index})
+	})
+	return err
 }
 
 // verify waits until the ports forward again, and compares.
@@ -209,12 +212,17 @@ func verify(ctx context.Context, m *Migration) error {
 	if len(list) > 0 {
 		return differ(list)
 	}
+	at := device{now.Name, now.Index}
 	list, err = lasting(ctx, func() ([]string, error) {
-		have, err := captureHost(device{now.Name, now.Index})
+		have, err := captureHost(at)
 		if err != nil {
 			return nil, err
 		}
-		return m.State.Host.Differences(have), nil
+		differences := m.State.Host.Differences(have)
+		if len(differences) > 0 {
+			err = m.State.Host.move(at, nil)
+		}
+		return differences, err
 	})
 	if err != nil {
 		return err
