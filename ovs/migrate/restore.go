@@ -95,7 +95,7 @@ func (m *Migration) restore(ctx context.Context) error {
 	}
 	err = m.conn.WaitForConfig(ctx, next)
 	if bridge.Attrs().Name != m.Layout.Bridge {
-		if renamed := m.rename(bridge, m.Layout.Bridge); renamed != nil { // ovs-vswitchd's device still has the name
+		if renamed := m.rename(ctx, bridge, m.Layout.Bridge); renamed != nil { // ovs-vswitchd's device still has the name
 			return errors.Join(renamed, err)
 		}
 	}

@@ -64,17 +64,17 @@ func columns(l *Layout) string {
 }
 
 // park puts the Linux bridge aside.
-func park(_ context.Context, m *Migration) error {
+func park(ctx context.Context, m *Migration) error {
 	link, err := linkNamed(m.Layout.Bridge)
 	if err != nil {
 		return err
 	}
-	return m.rename(link, m.Layout.Parked)
+	return m.rename(ctx, link, m.Layout.Parked)
 }
 
 // rename gives the Linux bridge another name. Linux before 6.2 renames no device that is up: there it is set down for a
 // moment, and what the kernel takes from it then is given back.
-func (m *Migration) rename(link netlink.Link, name string) error {
+func (m *Migration) rename(ctx context.Context, link netlink.Link, name string) error {
 	err := netlink.LinkSetName(link, name)
 	if !errors.Is(err, unix.EBUSY) {
 		return wrap(err, "renaming %s to %s", link.Attrs().Name, name)
@@ -92,9 +92,10 @@ func (m *Migration) rename(link netlink.Link, name string) error {
 		return err
 	}
 	h := m.State.Host
-	err = errors.Join(h.ready(link, true), h.moveAddresses(to, nil))
+	up := h.ready(link, true)
+	_, moved := lasting(ctx, func() ([]string, error) { return nil, h.moveAddresses(to, nil) })
 	m.Gap += time.Since(begun)
-	return errors.Join(err, h.moveNeighbours(to), h.done(to))
+	return errors.Join(up, moved, h.moveNeighbours(to), h.done(to))
 }
 
 // create makes the bridge without ports, and waits for its device.
