@@ -69,7 +69,7 @@ test-kernel: deps ## run end-to-end tests on the kernel's datapath, in a virtual
 	@dir=$$(.ci/vm) && SPANCTL_VM=$$dir $(GOTEST) -tags vm -count 1 -timeout 30m -run '^TestKernel$$' ./cmd/spanctl $(call runs,kernel)
 
 .PHONY: test-reboot
-test-reboot: deps ## boot whole Debians, move their bridge to Open vSwitch, reboot them, move it back, by QEMU without KVM (Debian; as root; about 10 minutes)
+test-reboot: deps ## boot whole Debians, move their bridge to Open vSwitch, reboot them, move it back, by QEMU without KVM (Debian; as root; about 10 minutes, with SHORT=-short to the boot after the migration: 3)
 	@dir=$$(.ci/system) && SPANCTL_SYSTEM=$$dir $(GOTEST) -tags vm -count 1 -timeout 90m $(SHORT) -run '^TestVMReboots|^TestE2EVersions$$' ./cmd/spanctl $(call runs,reboot)
 
 .PHONY: compatibility

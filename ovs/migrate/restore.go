@@ -93,7 +93,7 @@ func (m *Migration) restore(ctx context.Context) error {
 	if err := errors.Join(err, homeless); err != nil {
 		return err
 	}
-	err = m.conn.WaitForConfig(ctx, next)
+	err = m.conn.WaitForConfig(ctx, next) // it matters only if the name is not free
 	if bridge.Attrs().Name != m.Layout.Bridge {
 		if renamed := m.rename(ctx, bridge, m.Layout.Bridge); renamed != nil { // ovs-vswitchd's device still has the name
 			return errors.Join(renamed, err)

@@ -167,7 +167,7 @@ func (l *Lab) ThawDB() error { return l.ovsdbProcess().signal(syscall.SIGCONT) }
 // crash; the internal ports' devices do not.
 func (l *Lab) KillVSwitchd() { l.vswitchdProcess().kill() }
 
-// FreezeVSwitchd stops ovs-vswitchd as it is, and ThawVSwitchd undoes that.
+// FreezeVSwitchd stops ovs-vswitchd as it is: it takes nothing in, and goes on where it was with ThawVSwitchd.
 func (l *Lab) FreezeVSwitchd() error { return l.vswitchdProcess().signal(syscall.SIGSTOP) }
 
 // ThawVSwitchd undoes FreezeVSwitchd.
