@@ -3,12 +3,9 @@ package migrate
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
-
-	"spanctl/policy/plan"
 )
 
 // Commit ends a migration that was confirmed: also is done, which makes it last (the host's network configuration), and the
@@ -19,9 +16,7 @@ func (m *Migration) Commit(ctx context.Context, also func(*Journal) error) error
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(snap.Bridges, func(b plan.Bridge) bool {
-		return b.Name == m.Layout.New && b.ExternalIDs[KeyReplaces] == m.Layout.Bridge
-	}) {
+	if m.Layout.in(snap) == nil {
 		return fmt.Errorf("%w: Open vSwitch has no bridge %s in its place: spanctl bridge revert %s", ErrUnfinished, m.Layout.New, m.Layout.Bridge)
 	}
 	m.Phase, m.Step = Confirming, ""

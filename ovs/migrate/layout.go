@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"spanctl/ovs"
+	"spanctl/policy/plan"
 )
 
 // KeyReplaces is the key in a bridge's external_ids that names the Linux bridge in whose place it is.
@@ -88,6 +89,16 @@ const defaultAgeing = 30000
 // snooping tells whether multicast snooping has an effect: a Linux bridge floods all the same while nobody asks for
 // memberships, and Open vSwitch does not.
 func (s *State) snooping() bool { return s.Settings["mcast_snooping"] != 0 && s.Querier }
+
+// in is the bridge of Open vSwitch in the place of the Linux bridge, nil without: one of that name may be another one's.
+func (l *Layout) in(snap *plan.Snapshot) *plan.Bridge {
+	for i := range snap.Bridges {
+		if b := &snap.Bridges[i]; b.Name == l.New && b.ExternalIDs[KeyReplaces] == l.Bridge {
+			return b
+		}
+	}
+	return nil
+}
 
 // portNames are the names of the ports.
 func (l *Layout) portNames() []string {

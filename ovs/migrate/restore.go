@@ -37,8 +37,7 @@ func (m *Migration) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(snap.Bridges, func(b plan.Bridge) bool { return b.Name == m.Layout.New })
-	if at < 0 || snap.Bridges[at].ExternalIDs[KeyReplaces] != m.Layout.Bridge {
+	if m.Layout.in(snap) == nil {
 		return fmt.Errorf("%w: no bridge %[2]s of Open vSwitch is known as that in the place of %[3]s; if it is, "+
 			"ovs-vsctl set bridge %[2]s external_ids:%[4]s=%[3]s", ErrNoMigration, m.Layout.New, m.Layout.Bridge, KeyReplaces)
 	}
@@ -167,14 +166,12 @@ func (m *Migration) leave(ctx context.Context) (next int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	at := slices.IndexFunc(snap.Bridges, func(b plan.Bridge) bool {
-		return b.Name == m.Layout.New && b.ExternalIDs[KeyReplaces] == m.Layout.Bridge
-	})
-	if at < 0 { // or it is another one's, of that name
+	bridge := m.Layout.in(snap)
+	if bridge == nil {
 		return m.conn.RemoveBridge(ctx, "", nil, m.comment)
 	}
 	known := len(m.Guests)
-	for _, p := range snap.Bridges[at].Ports {
+	for _, p := range bridge.Ports {
 		g := Guest{Name: p.Name}
 		if p.Tag != nil {
 			g.Tag = *p.Tag
